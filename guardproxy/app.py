@@ -1,0 +1,211 @@
+"""The composition root: the only place that builds objects and wires them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from guardproxy import policystore
+from guardproxy.account import Account
+from guardproxy.core.canonical import SpecialTokens
+from guardproxy.core.content import Request
+from guardproxy.core.verdict import Stage
+from guardproxy.detectors import registry
+from guardproxy.errors import PolicyError, UpstreamError
+from guardproxy.exchange import Exchange, Parts, Times
+from guardproxy.images.intake import Intake
+from guardproxy.ingress.http import HttpLimits, InFlight
+from guardproxy.outward import Plan
+from guardproxy.settings import Settings, read_secret
+from guardproxy.telemetry.metrics import Metrics
+from guardproxy.upstream import Limits, Pool, Target
+
+log = logging.getLogger("guardproxy")
+MODELS_FRESH_S = 30.0
+POLL_S = 0.5
+
+KINDS: Mapping[str, Mapping[Stage, tuple[str, ...]]] = {
+    name: {stage: entry.kinds(stage) for stage in Stage} for name, entry in registry.DETECTORS.items()
+}
+
+
+def load_policies(directory: Path) -> policystore.Revision:
+    """Read a directory of policies with the detectors that are installed."""
+    return policystore.load(directory, KINDS, registry.build)
+
+
+class InForce:
+    """A revision with the plan of each of its policies."""
+
+    def __init__(self, revision: policystore.Revision) -> None:
+        self.revision = revision
+        self.plans = {
+            name: Plan.of(loaded.policy, dict(loaded.detectors)) for name, loaded in revision.policies.items()
+        }
+
+    def plan_for(self, model: str) -> Plan:
+        """The plan of the policy that serves a model."""
+        return self.plans[self.revision.route(model).policy.name]
+
+    @property
+    def versions(self) -> list[tuple[str, str]]:
+        """Name and version of each policy."""
+        return [(name, plan.policy.version) for name, plan in self.plans.items()]
+
+
+class Core:
+    """What one worker process serves with. Implements `ingress.api.Service`."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.directory = Path(settings.policies) if settings.policies else policystore.shipped_dir()
+        self._in_force = InForce(load_policies(self.directory))
+        self._prepared: InForce | None = None
+        metrics.set_policies((), self._in_force.versions)
+        upstream, limits = settings.upstream, settings.limits
+        self.in_flight = InFlight(
+            HttpLimits(
+                limits.max_body_bytes,
+                limits.max_text_chars,
+                limits.max_bytes_in_flight,
+                limits.max_exchanges,
+                limits.body_s,
+            )
+        )
+        self._pool = Pool(
+            Target.parse(upstream.url),
+            Limits(upstream.connect_s, upstream.first_byte_s, upstream.idle_s),
+            read_secret(upstream.key),
+        )
+        self._intake = Intake(settings.image_threads)
+        self._parts = Parts(
+            self._pool,
+            self._intake,
+            SpecialTokens(upstream.special_tokens),
+            metrics,
+            Times(settings.streams.hold_s, settings.streams.keep_alive_s, upstream.first_byte_s, upstream.idle_s),
+            upstream.max_answer_bytes,
+            limits.max_held_chars,
+        )
+        self._background: set[asyncio.Task[None]] = set()
+        self._models: dict[str, str] = dict(upstream.models)
+        self._models_at = 0.0
+
+    # Policies.
+
+    @property
+    def digest(self) -> str:
+        """Of the revision in force."""
+        return self._in_force.revision.digest
+
+    def prepare(self) -> str:
+        """Read the policies anew without using them yet; returns their digest.
+
+        Raises:
+            PolicyError: Something is wrong; the old ones stay.
+        """
+        self._prepared = InForce(load_policies(self.directory))
+        return self._prepared.revision.digest
+
+    def commit(self) -> None:
+        """Swap in what was prepared. Exchanges under way keep what they started with."""
+        if self._prepared is not None:
+            self.metrics.set_policies(self._in_force.versions, self._prepared.versions)
+            self._in_force, self._prepared = self._prepared, None
+
+    def reload(self) -> bool:
+        """Prepare and commit; on error the old policies stay, and a metric and the log say so."""
+        try:
+            digest = self.prepare()
+        except PolicyError as error:
+            self.metrics.policy_reloads.labels("failed").inc()
+            log.error("policies not reloaded, the old ones stay: %s", error)  # noqa: TRY400 - the message names the place
+            return False
+        if digest != self.digest:
+            self.commit()
+            self.metrics.policy_reloads.labels("ok").inc()
+            log.info("policies reloaded: %s", ", ".join("@".join(v) for v in self._in_force.versions))
+        return True
+
+    # ingress.api.Service.
+
+    def plan_for(self, model: str) -> Plan:
+        """The policy in force for a model."""
+        return self._in_force.plan_for(model)
+
+    async def models(self) -> dict[str, str]:
+        """Public model names and the upstream's own; asked of the upstream at most every 30 s."""
+        if self.settings.upstream.models:
+            return self._models
+        now = time.monotonic()
+        if not self._models or now - self._models_at > MODELS_FRESH_S:
+            try:
+                self._models = await self._list_models()
+                self._models_at = now
+            except UpstreamError:
+                if not self._models:
+                    raise
+        return self._models
+
+    async def _list_models(self) -> dict[str, str]:
+        response = await self._pool.ask("GET", "/v1/models")
+        try:
+            data = await response.read_all(1_000_000, self.settings.upstream.idle_s)
+        finally:
+            response.close()
+        try:
+            listed = msgspec.json.decode(data)["data"] if response.status == 200 else []  # noqa: PLR2004 - HTTP
+            names = [m["id"] for m in listed if isinstance(m["id"], str)]
+        except (msgspec.DecodeError, KeyError, TypeError):
+            names = []
+        if not names:
+            raise UpstreamError("The model server lists no models")
+        return {name: name for name in names}
+
+    def exchange(self, plan: Plan, request: Request, upstream_model: str, account: Account) -> Exchange:
+        """A new exchange."""
+        return Exchange(self._parts, plan, request, upstream_model, account)
+
+    def account(self, plan: Plan, model: str) -> Account:
+        """A new account."""
+        return Account(self.metrics, plan, model)
+
+    def settle(self, account: Account) -> None:
+        """Close an account beside the way."""
+        task = asyncio.create_task(account.close())
+        self._background.add(task)
+        task.add_done_callback(self._settled)
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("an exchange could not be counted", exc_info=task.exception())
+
+    # Life.
+
+    async def is_ready(self) -> bool:
+        """Whether policies are loaded and the upstream answers."""
+        try:
+            response = await self._pool.ask("GET", "/v1/models")
+        except UpstreamError:
+            return False
+        try:
+            await response.read_all(1_000_000, self.settings.upstream.idle_s)
+        except UpstreamError:
+            return False
+        finally:
+            response.close()
+        return response.status == 200  # noqa: PLR2004 - HTTP
+
+    async def close(self) -> None:
+        """Finish counting and break off what is open."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=5)
+        self._pool.close()
+        self._intake.close()

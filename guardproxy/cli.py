@@ -1,0 +1,98 @@
+"""The command line. Each command imports what it needs, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from guardproxy.errors import GuardproxyError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 found wrong, 2 not usable as given."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except GuardproxyError as error:
+        sys.stderr.write(f"guardproxy: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"guardproxy: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("guardproxy", description="Guardrail proxy for vision-language models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="serve the proxy in front of a model server")
+    serve.add_argument("--upstream", metavar="URL", help="the model server, such as http://127.0.0.1:8000")
+    serve.add_argument("--policies", metavar="DIR", help="directory of policies (default: the shipped ones)")
+    serve.add_argument("--config", metavar="FILE", type=Path, help="settings file (guardproxy.yaml)")
+    serve.add_argument("--host")
+    serve.add_argument("--port", type=int)
+    serve.add_argument("--admin-host")
+    serve.add_argument("--admin-port", type=int)
+    serve.add_argument("--workers", type=int, metavar="N")
+    serve.set_defaults(run=_serve)
+    _sandbox_parser(commands.add_parser("sandbox", help="serve a small stand-in model, for trying the proxy out"))
+    policy = commands.add_parser("policy", help="look at policies").add_subparsers(required=True, metavar="WHAT")
+    for name, text in (("check", "say what is wrong with policies"), ("explain", "say what a policy does")):
+        one = policy.add_parser(name, help=text)
+        one.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")
+        one.add_argument("name", nargs="?", help="only this policy")
+        one.set_defaults(run=_policy, what=name)
+    policy.add_parser("schema", help="JSON Schema of a policy file, for editors").set_defaults(run=_schema)
+    train = commands.add_parser("train", help="train the embedded classifiers (extra: train)")
+    train.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
+    train.add_argument("--out", type=Path, required=True, metavar="DIR")
+    train.set_defaults(run=_train)
+    return parser
+
+
+def _sandbox_parser(sandbox: argparse.ArgumentParser) -> None:
+    sandbox.add_argument("--host", default="127.0.0.1")
+    sandbox.add_argument("--port", type=int, default=8000)
+    sandbox.set_defaults(run=_sandbox)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from guardproxy import settings
+    from guardproxy.supervise import run
+
+    flags: dict[str, object] = {
+        key: value
+        for key in ("policies", "host", "port", "admin_host", "admin_port", "workers")
+        if (value := getattr(arguments, key)) is not None
+    }
+    if arguments.upstream is not None:
+        flags["upstream"] = {"url": arguments.upstream}
+    return run(settings.load(arguments.config, flags))
+
+
+def _sandbox(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import sandbox
+
+    return sandbox.run(arguments.host, arguments.port)
+
+
+def _policy(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import policy
+
+    return policy.run(arguments.what, arguments.policies, arguments.name)
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import policy
+
+    return policy.schema()
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from guardproxy.training import command
+
+    return command.run(arguments.rows, arguments.out)

@@ -1,0 +1,1 @@
+"""DECISIONS. Pure: standard library only, no I/O."""

@@ -1,0 +1,171 @@
+"""What guards look at: requests, answers and their segments, whatever the dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+JsonScalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of text in a message.
+
+    Attributes:
+        place: Where it stands in the client's body, such as `messages[2].content[1].text`.
+    """
+
+    text: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture in a message.
+
+    Attributes:
+        url: `data:` URL. The client's before intake, the proxy's own after it.
+        place: Where it stands in the client's body.
+        detail: `auto`, `low` or `high`, if the client gave one.
+        sha256: Hex digest of the bytes written anew; empty before intake.
+        width: Pixels, 0 before intake.
+        height: Pixels, 0 before intake.
+    """
+
+    url: str
+    place: str
+    detail: str | None = None
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+
+
+Part = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool that an assistant turn made. `arguments` is JSON text, as sent."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `role` is `system`, `user`, `assistant` or `tool` (a developer's is `system`)."""
+
+    role: str
+    parts: tuple[Part, ...]
+    place: str
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call. `parameters` is its JSON Schema as JSON text."""
+
+    name: str
+    description: str | None
+    parameters: str | None
+    place: str
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of text or an image, with where it stands.
+
+    Attributes:
+        kind: `system`, `user`, `assistant`, `tool`, `tools`, `image`, or for an answer
+            `content`, `reasoning`, `refusal`, `tool_arguments`: what `looks_at` selects by.
+        untrusted: Whether somebody other than the application or its user may have written it.
+        turn: Index of the message; -1 outside messages.
+    """
+
+    kind: str
+    place: str
+    text: str = ""
+    image: ImagePart | None = None
+    untrusted: bool = False
+    turn: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request on its way to the model, parsed, bounded and free of unknown fields.
+
+    Attributes:
+        model: The public name the client asked for.
+        options: Sampling and format options by their name on the wire, already validated.
+        schema: JSON text of `response_format`, or None.
+        dropped: Names of the fields that were dropped, for the metric.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
+    schema: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    n: int = 1
+    stream: bool = False
+    include_usage: bool = False
+    dropped: tuple[str, ...] = ()
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Everything the model will read, in order."""
+        found: list[Segment] = []
+        for turn, message in enumerate(self.messages):
+            found.extend(_segments_of(message, turn))
+        for tool in self.tools:
+            text = "\n".join(t for t in (tool.name, tool.description, tool.parameters) if t)
+            found.append(Segment("tools", tool.place, text))
+        if self.schema is not None:
+            found.append(Segment("tools", "response_format", self.schema))
+        return tuple(found)
+
+    @property
+    def question(self) -> str:
+        """Text of the last user turn: what an answer is judged against."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return "\n".join(p.text for p in message.parts if isinstance(p, TextPart))
+        return ""
+
+    def with_messages(self, messages: tuple[Message, ...]) -> Request:
+        """The same request with other messages."""
+        return replace(self, messages=messages)
+
+
+def _segments_of(message: Message, turn: int) -> list[Segment]:
+    # What an assistant or a tool is said to have said was sent by the client: nobody vouches for it.
+    untrusted = message.role in ("tool", "assistant")
+    found: list[Segment] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            if part.text:
+                found.append(
+                    Segment(message.role, part.place, part.text, untrusted=untrusted, turn=turn)
+                )
+        else:
+            found.append(Segment("image", part.place, image=part, untrusted=True, turn=turn))
+    if message.name:
+        found.append(
+            Segment(message.role, f"{message.place}.name", message.name, untrusted=untrusted, turn=turn)
+        )
+    for index, call in enumerate(message.tool_calls):
+        found.append(
+            Segment(
+                message.role,
+                f"{message.place}.tool_calls[{index}]",
+                f"{call.name}\n{call.arguments}",
+                untrusted=True,
+                turn=turn,
+            )
+        )
+    return found

@@ -1,0 +1,1 @@
+"""MEASURE. One detector a file; they decide nothing."""

@@ -1,0 +1,57 @@
+"""The one shape every detector has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from guardproxy.core.content import Segment
+from guardproxy.core.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a detector is asked to look at.
+
+    Attributes:
+        segments: Texts and images to look at. For an answer: one segment, whose text starts at
+            character `offset` of its channel.
+        context: The question, when an answer is looked at.
+        offset: Characters of the channel that come before the segment's text.
+        fresh: Index into the text of the first character not looked at before.
+        final: Whether nothing more will follow.
+    """
+
+    segments: tuple[Segment, ...]
+    context: str = ""
+    offset: int = 0
+    fresh: int = 0
+    final: bool = True
+
+
+class Detector(Protocol):
+    """Looks at content and reports what it sees.
+
+    A detector holds no threshold and knows no action: both belong to the policy.
+    """
+
+    name: str
+    version: str
+    inline: bool
+    """True when `detect` never waits and takes well under a millisecond: it is then awaited in place."""
+
+    async def detect(self, content: Content) -> tuple[Finding, ...]:
+        """Report every finding, however low its score.
+
+        Raises:
+            DetectorError: The detector could not look. Never an empty tuple instead: nothing
+                found and not looked are different.
+        """
+
+
+class DetectorFactory(Protocol):
+    """Builds a detector from the parameters a guard gives it."""
+
+    def __call__(self, parameters: Mapping[str, object]) -> Detector:
+        """Build; raise `PolicyError` on parameters it does not know."""

@@ -1,0 +1,68 @@
+"""Asks a policy's detectors about content, each within its budget. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
+
+from guardproxy.core.policy import Guard
+from guardproxy.core.verdict import Failure, Observation
+from guardproxy.detectors.base import Content, Detector
+from guardproxy.errors import DetectorError
+
+Timed = Callable[[str, float], None]
+"""Told the detector's name and the seconds it took."""
+
+
+async def observe(
+    guards: Sequence[Guard], detectors: Mapping[str, Detector], content: Content, timed: Timed
+) -> dict[str, Observation]:
+    """What each guard's detector says, by guard name.
+
+    A guard that looks at none of these segments observes nothing, which is not a failure.
+    Slow detectors run at once, quick ones in place.
+    """
+    observed: dict[str, Observation] = {}
+    slow: list[tuple[Guard, Detector, Content]] = []
+    for guard in guards:
+        detector = detectors[guard.name]
+        shown = _shown(guard, content)
+        if not shown.segments:
+            observed[guard.name] = ()
+        elif detector.inline:
+            observed[guard.name] = await _ask(guard, detector, shown, timed)
+        else:
+            slow.append((guard, detector, shown))
+    if len(slow) == 1:
+        guard, detector, shown = slow[0]
+        observed[guard.name] = await _ask_within(guard, detector, shown, timed)
+    elif slow:
+        async with asyncio.TaskGroup() as group:
+            tasks = {g.name: group.create_task(_ask_within(g, d, c, timed)) for g, d, c in slow}
+        observed.update((name, task.result()) for name, task in tasks.items())
+    return observed
+
+
+def _shown(guard: Guard, content: Content) -> Content:
+    segments = tuple(s for s in content.segments if s.kind in guard.looks_at)
+    return content if len(segments) == len(content.segments) else replace(content, segments=segments)
+
+
+async def _ask(guard: Guard, detector: Detector, content: Content, timed: Timed) -> Observation:
+    started = perf_counter()
+    try:
+        return await detector.detect(content)
+    except DetectorError as error:
+        return Failure(guard.detector, error.reason)
+    finally:
+        timed(guard.detector, perf_counter() - started)
+
+
+async def _ask_within(guard: Guard, detector: Detector, content: Content, timed: Timed) -> Observation:
+    try:
+        async with asyncio.timeout(guard.budget_ms / 1000):
+            return await _ask(guard, detector, content, timed)
+    except TimeoutError:
+        return Failure(guard.detector, "timeout")

@@ -1,0 +1,64 @@
+"""Every detector by name. Dotted paths, so that an extra is loaded only when a policy asks for it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from guardproxy.core.verdict import Stage
+from guardproxy.detectors.base import Detector
+from guardproxy.errors import PolicyError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a detector is built and what suits it when a guard does not say."""
+
+    path: str
+    input_kinds: tuple[str, ...]
+    output_kinds: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    extra: str | None = None
+
+    def kinds(self, stage: Stage) -> tuple[str, ...]:
+        """What the detector looks at by default; empty if it does not suit the stage."""
+        return self.input_kinds if stage is Stage.INPUT else self.output_kinds
+
+
+DETECTORS: Mapping[str, Entry] = {
+    "patterns": Entry(
+        "guardproxy.detectors.patterns:build",
+        ("user", "assistant", "tool", "tools"),
+        ("content", "reasoning", "refusal", "tool_arguments"),
+        ("patterns",),
+    ),
+    "jailbreak": Entry(
+        "guardproxy.detectors.classifiers:jailbreak", ("user", "assistant", "tool", "tools"), ()
+    ),
+    "harmful_request": Entry("guardproxy.detectors.classifiers:harmful_request", ("user",), ()),
+    "harmful_answer": Entry(
+        "guardproxy.detectors.classifiers:harmful_answer", (), ("content", "reasoning", "tool_arguments")
+    ),
+    "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
+}
+
+
+def build(name: str, parameters: Mapping[str, object]) -> Detector:
+    """Build a detector with a guard's parameters.
+
+    Raises:
+        PolicyError: The name is unknown, its extra is not installed or a parameter is wrong.
+    """
+    entry = DETECTORS[name]
+    module, _, function = entry.path.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        if entry.extra is None:
+            raise
+        raise PolicyError(
+            f"detector {name} needs the extra guardproxy[{entry.extra}], which is not installed: {error}"
+        ) from None
+    detector: Detector = factory(parameters)
+    return detector

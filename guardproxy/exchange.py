@@ -1,0 +1,381 @@
+"""ORDER: what happens to one request and its answer on their way through. Read this file first.
+
+    images → judge input → harden → ask the model → gate → client
+
+No other file knows this order. Nothing here decides (core), measures (detectors) or formats (wire).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import msgspec
+
+from guardproxy.account import Account
+from guardproxy.core.canonical import SpecialTokens, merge_system, repair_history
+from guardproxy.core.content import Request
+from guardproxy.core.gate import Event, State
+from guardproxy.core.harden import harden, language_of
+from guardproxy.core.judge import judge_guards
+from guardproxy.core.policy import Policy
+from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
+from guardproxy.detectors.base import Content
+from guardproxy.detectors.observe import observe
+from guardproxy.errors import UpstreamError, UpstreamTimeout, WireError
+from guardproxy.images.intake import Intake
+from guardproxy.outward import Outward, Plan
+from guardproxy.telemetry.metrics import Metrics
+from guardproxy.upstream import Pool, Response
+from guardproxy.wire import chat_answer, chat_upstream, sse
+from guardproxy.wire.chat_answer import WireAnswer, WireChoice
+from guardproxy.wire.fault_body import error_body, upstream_message
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds: text waits `hold_s` for its window to fill; held streams show life every `keep_alive_s`."""
+
+    hold_s: float = 0.3
+    keep_alive_s: float = 10.0
+    answer_s: float = 600.0
+    idle_s: float = 120.0
+    total_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every exchange uses; built once by app."""
+
+    pool: Pool
+    intake: Intake
+    tokens: SpecialTokens
+    metrics: Metrics
+    times: Times
+    max_answer_bytes: int = 64_000_000
+    max_held_chars: int = 4_000_000
+
+
+class Blocked(Exception):  # noqa: N818 - a value in the shape of an exception: it ends the way in
+    """The request was stopped before the model was asked."""
+
+    def __init__(self, verdict: Verdict, message: str) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+        self.message = message
+
+
+class Exchange:
+    """One request and its answer.
+
+    Args:
+        parts: What every exchange uses.
+        plan: Of the policy in force when the request came.
+        request: Parsed.
+        upstream_model: The model server's own name of the model.
+        account: Where this exchange is counted.
+    """
+
+    def __init__(
+        self, parts: Parts, plan: Plan, request: Request, upstream_model: str, account: Account
+    ) -> None:
+        self._parts = parts
+        self._plan = plan
+        self._policy: Policy = plan.policy
+        self.request = request
+        self._model = upstream_model
+        self.account = account
+        self._response: Response | None = None
+        self._head = WireAnswer()
+        self._usage: dict[str, object] | None = None
+        self._message = ""
+
+    # The way in.
+
+    async def ask(self) -> None:
+        """Steps 1 to 4: after it, the model server has begun its answer.
+
+        Raises:
+            WireError: A picture is not acceptable.
+            Blocked: The policy stops the request, or a closed guard could not look.
+            UpstreamError: The model server has no answer.
+        """
+        parts, policy = self._parts, self._policy
+        self._message = policy.block.message.get(language_of(self.request))
+        request = self._canonical(self.request)
+        request = await parts.intake.take(request, policy.images)
+        self.request = request
+        self.account.requested(request, policy)
+        verdict = await self._judge_input(request)
+        if verdict.action is Action.BLOCK:
+            raise Blocked(verdict, self._message)
+        request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
+        body = chat_upstream.write(request, model=self._model)
+        self.account.asking()
+        response = await parts.pool.ask("POST", "/v1/chat/completions", body)
+        self._response = response
+        if response.status != 200:  # noqa: PLR2004 - HTTP
+            raise await self._refused(response)
+
+    def _canonical(self, request: Request) -> Request:
+        block = self._policy.block.message
+        request = self._parts.tokens.neutralise_request(merge_system(request))
+        request = repair_history(request, (block.en, block.ja))
+        if not any(m.role in ("user", "tool") for m in request.messages):
+            raise WireError("messages: nothing is left to answer", param="messages")
+        return request
+
+    async def _judge_input(self, request: Request) -> Verdict:
+        policy = self._policy
+        guards = policy.acting(Stage.INPUT)
+        if not guards:
+            return ALLOWED
+        content = Content(request.segments(), request.question)
+        observed = await observe(guards, self._plan.detectors, content, self.account.metrics.timed)
+        verdict = judge_guards(policy, guards, observed)
+        self.account.judged(Stage.INPUT, verdict)
+        return verdict
+
+    async def _refused(self, response: Response) -> UpstreamError:
+        body = await response.read_all(64_000, self._parts.times.idle_s)
+        response.close()
+        message, param = upstream_message(body)
+        status = response.status
+        if status in (400, 404, 413, 422, 429, 503):
+            code = {404: "not_found", 413: "too_large", 429: "rate_limited", 503: "upstream_unavailable"}
+            return UpstreamError(
+                message, status=status, code=code.get(status, "bad_request"), param=param,
+                retry_after=response.headers.get("retry-after"),
+            )  # fmt: skip
+        if status == 504:  # noqa: PLR2004 - HTTP
+            return UpstreamTimeout(message)
+        # 401 and 403 are about the proxy's own key, and 5xx about the server: neither is the client's affair.
+        return UpstreamError("The model server failed", code="upstream_error")
+
+    # The way out.
+
+    def _outward(self, wake: Callable[[], None]) -> Outward:
+        return Outward(
+            self._plan,
+            self.request.question,
+            timed=self.account.metrics.timed,
+            record=lambda verdict: self.account.judged(Stage.OUTPUT, verdict),
+            wake=wake,
+        )
+
+    async def buffered(self) -> bytes:
+        """Step 5 for an answer in one piece: the body for the client.
+
+        Raises:
+            Blocked: A closed guard could not look at any choice.
+            UpstreamError: The answer broke off or cannot be read.
+        """
+        response = self._response
+        assert response is not None  # noqa: S101 - ask comes first
+        try:
+            data = await response.read_all(self._parts.max_answer_bytes, self._parts.times.answer_s)
+        finally:
+            response.close()
+        self.account.answered()
+        answer = _read(data)
+        self._head = answer
+        if not answer.choices:
+            raise UpstreamError("The model server's answer has no choices")
+        outward = self._outward(lambda: None)
+        try:
+            for event in chat_answer.events_of(answer):
+                outward.receive(event)
+            outward.receive_end()
+            await outward.judge()
+            await outward.settle()
+            released = {e.choice: e for e in outward.release()}
+        finally:
+            outward.close()
+        if outward.unavailable and outward.unavailable >= set(outward.gates):
+            raise Blocked(Verdict(Action.BLOCK, Action.BLOCK, unavailable=True), self._message)
+        choices = [self._choice(i, released.get(i), outward) for i in sorted(outward.gates)]
+        self._usage = answer.usage or None
+        self._finished(outward, {e.choice for e in released.values() if e.altered})
+        return chat_answer.body(answer, choices, self.request.model, self._note(outward))
+
+    def _choice(self, index: int, event: Event | None, outward: Outward) -> WireChoice:
+        if event is None or outward.gates[index].state is State.CUT:
+            return chat_answer.block_choice(index, self._message, streamed=False)
+        return chat_answer.rewritten(event)
+
+    async def streamed(self) -> AsyncIterator[bytes]:
+        """Step 5 for a stream: bytes of server-sent events for the client.
+
+        Faults after the first byte become an error event; the stream never just ends.
+        """
+        response = self._response
+        assert response is not None  # noqa: S101 - ask comes first
+        outward = self._outward(response.wake)
+        told: set[int] = set()
+        altered: set[int] = set()
+        try:
+            async for events in self._judged(response, outward):
+                if events is None:
+                    yield sse.KEEP_ALIVE
+                    continue
+                altered.update(e.choice for e in events if e.altered)
+                piece = self._write(events, outward, told)
+                if any(e.texts for e in events):
+                    self.account.released()
+                if piece:
+                    yield piece
+            self._finished(outward, altered)
+            yield self._end(outward)
+        except UpstreamError as error:
+            self.account.end("upstream_error")
+            body = error_body(str(error), type_="server_error", code=error.code)
+            yield b"data: " + body + b"\n\n" + sse.DONE
+        finally:
+            outward.close()
+            response.close()
+            self.account.texts = outward.texts
+
+    async def _judged(self, response: Response, outward: Outward) -> AsyncIterator[list[Event] | None]:
+        """Batches of events that may go out; None when only a sign of life is due."""
+        decoder = sse.Decoder()
+        done = False
+        times = self._parts.times
+        spoke = last_bytes = perf_counter()
+        cuts = 0
+        while not done:
+            patience = times.hold_s if outward.waiting and not outward.in_flight else times.keep_alive_s
+            data = await response.read(min(patience, times.idle_s))
+            now = perf_counter()
+            if data is None:
+                if now - last_bytes > times.idle_s:
+                    raise UpstreamTimeout("The model server stopped in the middle of its answer")
+            elif not data:
+                if decoder.unfinished or not outward.finished:
+                    raise UpstreamError("The model server's answer broke off")
+                done = True
+            else:
+                last_bytes = now
+                done = self._receive(decoder, data, outward)
+            await outward.judge(early=data is None)
+            outward.raise_faults()
+            if outward.held > self._parts.max_held_chars:
+                raise UpstreamError("The model server's answer is too large", code="upstream_too_large")
+            events = outward.release()
+            self.account.held(outward.held, now)
+            if events or outward.cuts > cuts:
+                spoke, cuts = now, outward.cuts
+                yield events
+                if cuts == len(outward.gates):
+                    return
+            elif now - spoke >= times.keep_alive_s:
+                spoke = now
+                yield None
+        self.account.answered()
+        outward.receive_end()
+        await outward.judge()
+        await outward.settle()
+        yield outward.release()
+
+    def _receive(self, decoder: sse.Decoder, data: bytes, outward: Outward) -> bool:
+        """Feed the bytes; True once the upstream has said that it is done."""
+        try:
+            blocks = decoder.receive(data)
+        except sse.EventTooLong:
+            raise UpstreamError("The model server's answer cannot be read") from None
+        for block in blocks:
+            if block == b"[DONE]":
+                return True
+            answer = _read(block)
+            if answer.id is not msgspec.UNSET and self._head.id is msgspec.UNSET:
+                self._head = answer
+            if answer.usage:
+                self._usage = answer.usage
+            for event in chat_answer.events_of(answer):
+                outward.receive(event)
+        return False
+
+    def _write(self, events: list[Event], outward: Outward, told: set[int]) -> bytes:
+        pieces = []
+        model, head = self.request.model, self._head
+        choices = [chat_answer.rewritten(e) for e in events]
+        for index, gate in outward.gates.items():
+            if gate.state is State.CUT and index not in told:
+                told.add(index)
+                text = ("\n\n" if self.account.has_released else "") + self._message
+                choices.append(chat_answer.block_choice(index, text, streamed=True))
+        last = len(choices) - 1
+        for position, choice in enumerate(choices):
+            note = None
+            if position == last and not self.request.include_usage and self._all_told(outward):
+                note = self._note(outward)
+            pieces.append(chat_answer.chunk(head, [choice], model, note))
+        return b"".join(pieces)
+
+    @staticmethod
+    def _all_told(outward: Outward) -> bool:
+        return len(outward.gates) > 0 and outward.ended and outward.held == 0
+
+    def _end(self, outward: Outward) -> bytes:
+        if not self.request.include_usage:
+            return sse.DONE
+        return chat_answer.usage_chunk(self._head, self._usage, self.request.model, self._note(outward)) + sse.DONE
+
+    def _finished(self, outward: Outward, altered: set[int]) -> None:
+        account = self.account
+        account.texts = outward.texts
+        account.unjudged.update(outward.unjudged())
+        account.usage = self._usage
+        if outward.unavailable:
+            account.end("guard_unavailable")
+        elif outward.cuts:
+            account.end("cut" if self.request.stream and account.has_released else "blocked_output")
+        else:
+            account.end("redacted" if altered else "answered")
+
+    def _note(self, outward: Outward) -> dict[str, object]:
+        unjudged = self.account.unjudged | outward.unjudged()
+        action, code = "allow", None
+        if outward.cuts:
+            action, code = "block", "guard_unavailable" if outward.unavailable else "content_filter"
+        elif self.account.strictest is Action.REDACT:
+            action = "redact"
+        return note(action, unjudged, code)
+
+    @property
+    def tells_block_as_error(self) -> bool:
+        """Whether the policy answers an input block with a 400."""
+        return self._policy.block.input == "error"
+
+    def block_body(self, note: dict[str, object]) -> bytes:
+        """The 200 answer, or the stream, that tells an input block as a message."""
+        return chat_answer.blocked_input(
+            self.request.model,
+            self._message,
+            note,
+            answer_id=f"chatcmpl-{secrets.token_hex(12)}",
+            stream=self.request.stream,
+            include_usage=self.request.include_usage,
+            n=self.request.n,
+        )
+
+    def abort(self) -> None:
+        """The client is gone: so is the request to the model."""
+        if self._response is not None:
+            self._response.close()
+
+
+def note(action: str, unjudged: set[str], code: str | None) -> dict[str, object]:
+    """The `guardproxy` key of an answer."""
+    return {"action": action, "unjudged": sorted(unjudged), "code": code}
+
+
+def _read(data: bytes) -> WireAnswer:
+    try:
+        answer = chat_answer.read(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise UpstreamError("The model server's answer cannot be read") from None
+    if answer.error:
+        raise UpstreamError("The model server failed in the middle of its answer")
+    return answer

@@ -1,0 +1,1 @@
+"""Pictures: decoded once, bounded, written anew."""

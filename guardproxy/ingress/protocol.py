@@ -1,0 +1,103 @@
+"""uvicorn's llhttp protocol with bounds on heads and slow clients, and faults in our envelope."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from guardproxy.wire.fault_body import error_body
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 128
+HEAD_S = 15.0
+"""Longest time from a request's first byte to the end of its head (slow-loris)."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One client connection. Set the class attributes on a subclass to change the bounds."""
+
+    max_head_bytes = MAX_HEAD_BYTES
+    max_headers = MAX_HEADERS
+    head_s = HEAD_S
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._head_done = True
+        self._fault: str | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # A connection that never sends a byte is bounded like one that never ends its head.
+        self._head_timer = self.loop.call_later(self.head_s, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._head_done:
+            self._head_bytes += len(data)
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_done = False
+        self._head_bytes = 0
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_s, self._too_slow)
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        if len(self.headers) >= self.max_headers:
+            self._refuse(f"The request has more than {self.max_headers} headers")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_done = True
+        self._stop_timer()
+        names = [name for name, _ in self.headers]
+        if names.count(b"content-length") > 1 or names.count(b"transfer-encoding") > 1:
+            self._refuse("The request states its length twice")
+        if b"content-length" in names and b"transfer-encoding" in names:
+            self._refuse("The request has both content-length and transfer-encoding")
+        if self._fault is None:
+            super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        fault = self._fault or msg
+        status = b"431 Request Header Fields Too Large" if fault.startswith("The head") else b"400 Bad Request"
+        body = error_body(fault, type_="invalid_request_error", code="invalid_http")
+        self.transport.write(
+            b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            % (status, len(body))
+            + body
+        )
+        self.transport.close()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > 2 * self.max_head_bytes:
+            self._refuse(f"The head of the request is longer than {self.max_head_bytes} bytes")
+
+    def _refuse(self, fault: str) -> None:
+        # llhttp turns an exception in a callback into a parser error, which ends in `send_400_response`.
+        self._fault = fault
+        raise ValueError(fault)
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        if not self._head_done or self.cycle is None:
+            self.transport.abort()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

@@ -1,0 +1,228 @@
+"""The way out: answer events go into the gates, windows to the detectors, judged events out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from guardproxy.core.content import Segment
+from guardproxy.core.gate import Event, Gate, State, Window
+from guardproxy.core.judge import judge_guards
+from guardproxy.core.policy import GateMode, Guard, Policy
+from guardproxy.core.verdict import Action, Finding, Span, Stage, Verdict
+from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.observe import Timed, observe
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+MAX_WATCHED_CHARS = 100_000
+"""Characters of each channel that watching guards and the refusal count are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A policy's output side, worked out once when it is loaded.
+
+    Attributes:
+        by_channel: The acting guards of each channel.
+        modes: The gate mode of each of those channels.
+        inline: Channels whose guards all answer in place.
+    """
+
+    policy: Policy
+    detectors: Mapping[str, Detector]
+    by_channel: Mapping[str, tuple[Guard, ...]]
+    modes: dict[str, GateMode]
+    inline: frozenset[str]
+
+    @classmethod
+    def of(cls, policy: Policy, detectors: Mapping[str, Detector]) -> Plan:
+        """The plan of a policy."""
+        acting = policy.acting(Stage.OUTPUT)
+        channels = {c for g in acting for c in g.looks_at}
+        by_channel = {c: tuple(g for g in acting if c in g.looks_at) for c in channels}
+        # A call's arguments are held until they are complete: half a JSON text cannot be judged.
+        modes = {c: GateMode.FULL if c == "tool_arguments" else policy.gate for c in channels}
+        inline = frozenset(c for c, guards in by_channel.items() if all(detectors[g.name].inline for g in guards))
+        return cls(policy, detectors, by_channel, modes, inline)
+
+
+class Outward:
+    """The gates of one answer and the judging of their windows.
+
+    Args:
+        plan: Of the policy that the exchange started with.
+        question: What the answer is judged against.
+        timed: Told how long each detector took.
+        record: Told every verdict.
+        wake: Called when a verdict came in while the driver waits for the upstream.
+    """
+
+    def __init__(
+        self, plan: Plan, question: str, *, timed: Timed, record: Callable[[Verdict], None], wake: Callable[[], None]
+    ) -> None:
+        self.gates: dict[int, Gate] = {}
+        self.unavailable: set[int] = set()
+        self.texts: dict[str, list[str]] = {}
+        self._plan = plan
+        self._question = question
+        self._timed = timed
+        self._record = record
+        self._wake = wake
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watched: dict[str, int] = {}
+        self._arrived = 0
+
+    def receive(self, event: Event) -> None:
+        """Take one event of the upstream."""
+        self._arrived += 1
+        for channel, text in event.texts:
+            seen = self._watched.get(channel, 0)
+            if seen < MAX_WATCHED_CHARS:
+                self._watched[channel] = seen + len(text)
+                self.texts.setdefault(channel, []).append(text)
+        gate = self.gates.get(event.choice)
+        if gate is None:
+            refused = self._plan.policy.unjudged_refused
+            gate = self.gates[event.choice] = Gate(event.choice, self._plan.modes, refuse_unjudged=refused)
+        event.number = self._arrived
+        gate.receive(event)
+        if event.finish is not None:
+            gate.receive_end()
+
+    def receive_end(self) -> None:
+        """The upstream is done with every choice."""
+        for gate in self.gates.values():
+            gate.receive_end()
+
+    async def judge(self, *, early: bool = False) -> None:
+        """Judge what the gates hand out: in place where it is quick, else in a task."""
+        for gate in self.gates.values():
+            while (window := gate.next_window(early=early)) is not None:
+                if window.channel in self._plan.inline:
+                    await self._judge(gate, window)
+                else:
+                    task = asyncio.create_task(self._judge(gate, window))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._judged)
+
+    def _judged(self, task: asyncio.Task[None]) -> None:
+        self._wake()
+
+    def raise_faults(self) -> None:
+        """Raise what a judging task raised: a bug ends the answer closed."""
+        for task in [t for t in self._tasks if t.done()]:
+            self._tasks.discard(task)
+            task.result()
+
+    async def settle(self) -> None:
+        """Wait until no window is in flight."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+            self.raise_faults()
+            await self.judge()
+
+    def release(self) -> list[Event]:
+        """Events of all choices that may go out, in the order in which they came."""
+        gates = self.gates
+        if len(gates) == 1:
+            return next(iter(gates.values())).release()
+        out = [event for gate in gates.values() for event in gate.release()]
+        out.sort(key=lambda event: event.number)
+        return out
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a verdict is still to come."""
+        return bool(self._tasks)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether text waits that no window has covered."""
+        return any(g.waiting and g.state is State.OPEN for g in self.gates.values())
+
+    @property
+    def held(self) -> int:
+        """Characters held back."""
+        return sum(g.held for g in self.gates.values())
+
+    @property
+    def cuts(self) -> int:
+        """Choices that were cut."""
+        return sum(g.state is State.CUT for g in self.gates.values())
+
+    @property
+    def finished(self) -> bool:
+        """Whether the upstream has finished every choice."""
+        return bool(self.gates) and all(g.state is not State.OPEN for g in self.gates.values())
+
+    @property
+    def ended(self) -> bool:
+        """Whether every choice is done or cut."""
+        return all(g.state in (State.DONE, State.CUT) for g in self.gates.values())
+
+    def unjudged(self) -> set[str]:
+        """Channels that carried text and that no acting guard looks at."""
+        return set().union(*(g.unjudged for g in self.gates.values()))
+
+    def close(self) -> None:
+        """Stop judging; what is held stays held."""
+        for task in self._tasks:
+            task.remove_done_callback(self._judged)
+            task.cancel()
+        self._tasks.clear()
+
+    async def _judge(self, gate: Gate, window: Window) -> None:
+        plan = self._plan
+        guards = plan.by_channel[window.channel]
+        place = f"choices[{window.choice}].{window.channel}"
+        segments = [Segment(window.channel, place, window.text, untrusted=True)]
+        if window.channel == "tool_arguments" and (decoded := decoded_strings(window.text)):
+            segments.append(Segment(window.channel, f"{place}.decoded", decoded, untrusted=True))
+        content = Content(
+            tuple(segments), self._question, window.offset, window.start - window.offset, window.final
+        )
+        verdict = judge_guards(plan.policy, guards, await observe(guards, plan.detectors, content, self._timed))
+        self._record(verdict)
+        verdict = _placed(verdict, place, window.offset)
+        if verdict.unavailable:
+            self.unavailable.add(gate.choice)
+        gate.receive_verdict(window, verdict, self._held(guards, window))
+
+    def _held(self, guards: tuple[Guard, ...], window: Window) -> int:
+        if window.final:
+            return 0
+        fresh = window.start - window.offset
+        suffixes = (getattr(self._plan.detectors[g.name], "held_suffix", None) for g in guards)
+        return max((suffix(window.text, fresh) for suffix in suffixes if suffix is not None), default=0)
+
+
+def _placed(verdict: Verdict, place: str, offset: int) -> Verdict:
+    """Redactions counted from the channel's start; one that cannot be placed there becomes a block."""
+    if verdict.action is not Action.REDACT:
+        return verdict
+    if any(f.place != place for f in verdict.redactions):
+        return replace(verdict, action=Action.BLOCK, redactions=())
+    return replace(verdict, redactions=tuple(_shift(f, offset) for f in verdict.redactions))
+
+
+def _shift(finding: Finding, offset: int) -> Finding:
+    span = finding.span
+    return finding if span is None else replace(finding, span=Span(span.start + offset, span.end + offset))
+
+
+def decoded_strings(arguments: str) -> str:
+    """All strings of calls' JSON arguments, unescaped, if an escape hides any of them; else empty."""
+    if "\\" not in arguments:
+        return ""
+    found: list[str] = []
+    for literal in _STRING.findall(arguments):
+        try:
+            found.append(msgspec.json.decode(literal, type=str))
+        except (msgspec.DecodeError, UnicodeError):
+            found.append(literal)
+    return "\n".join(found)

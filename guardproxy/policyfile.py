@@ -1,0 +1,237 @@
+"""YAML becomes `core.policy`. Errors name file, line and field, and what was meant perhaps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from guardproxy.core import policy as core
+from guardproxy.core.verdict import Action, Stage
+from guardproxy.yamldoc import Document, suggest
+
+DEFAULT_MESSAGE = {
+    "en": "This answer was withheld by this service's safety policy.",
+    "ja": "この回答は、本サービスの安全ポリシーにより表示できません。",
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Texts(_Model):
+    """The same text in English and Japanese."""
+
+    en: Annotated[str, Field(min_length=1, max_length=4000)]
+    ja: Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class ModelOverride(_Model):
+    """Another slot for some models, or none."""
+
+    slot: Literal["system", "user_prefix", "user_suffix", "sandwich", "none"]
+
+
+class HardeningFile(_Model):
+    """A text that is added to the request, and where."""
+
+    use: Literal["vision_caution", "self_reminder", "goal_priority", "spotlight"] | None = None
+    text: Texts | None = None
+    slot: Literal["system", "user_prefix", "user_suffix", "sandwich"] = "system"
+    language: Literal["auto", "en", "ja"] = "auto"
+    per_model: dict[str, ModelOverride] = {}
+
+
+class ImagesFile(_Model):
+    """Bounds of a request's pictures."""
+
+    max_count: Annotated[int, Field(ge=0, le=64)] = 8
+    max_pixels: Annotated[int, Field(ge=1, le=100_000_000)] = 12_000_000
+    max_bytes: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
+    remote: Literal["refuse"] = "refuse"
+    animated: Literal["first_frame", "refuse"] = "first_frame"
+
+
+class DebounceFile(_Model):
+    """A second, lower threshold that must hold on that many windows in a row."""
+
+    threshold: Annotated[float, Field(ge=0, le=1, strict=False)]
+    windows: Annotated[int, Field(ge=2, le=100)] = 2
+
+
+class PatternFile(_Model):
+    """Plain words (`text`, folded) or a regular expression (`regex`, RE2 syntax, on folded text)."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    text: str | None = None
+    regex: str | None = None
+
+
+class GuardFile(_Model):
+    """A detector on one side of the model, and what a hit means."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    stage: Literal["input", "output"]
+    detector: str
+    looks_at: list[str] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.5
+    debounce: DebounceFile | None = None
+    on_hit: Literal["allow", "redact", "block"] = "block"
+    fail_mode: Literal["closed", "open"] = "closed"
+    budget_ms: Annotated[int, Field(ge=1, le=600_000)] = 1000
+    mode: Literal["enforce", "monitor", "off"] = "enforce"
+    patterns: list[PatternFile] | None = None
+
+
+class BlockFile(_Model):
+    """How a block is told to the client."""
+
+    input: Literal["error", "message"] = "error"
+    message: Texts = Texts(**DEFAULT_MESSAGE)
+    explain: Literal["none"] = "none"
+
+
+class PolicyFile(_Model):
+    """A guardproxy policy: what is allowed."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    mode: Literal["enforce", "monitor"] = "enforce"
+    gate: Literal["hold", "full", "async"] = "hold"
+    unjudged: Literal["allow", "refuse"] = "allow"
+    images: ImagesFile = ImagesFile()
+    hardening: list[HardeningFile] = []
+    guards: list[GuardFile] = []
+    block: BlockFile = BlockFile()
+
+
+class MatchFile(_Model):
+    """Whom a rule is for; what is left out matches everybody."""
+
+    model: str | None = None
+
+
+class RuleFile(_Model):
+    """One rule of the routing table."""
+
+    match: MatchFile = MatchFile()
+    policy: str
+
+
+class RoutingFile(_Model):
+    """Which policy serves whom; the first match wins."""
+
+    rules: Annotated[list[RuleFile], Field(min_length=1)]
+
+
+def json_schema() -> dict[str, object]:
+    """JSON Schema of a policy file, for editors."""
+    return PolicyFile.model_json_schema(by_alias=True)
+
+
+def parse_policy(text: str, path: Path, kinds: Mapping[str, Mapping[Stage, tuple[str, ...]]]) -> core.Policy:
+    """Read one policy; its version covers its content only (the store adds the detectors').
+
+    Args:
+        text: YAML.
+        path: Named in errors.
+        kinds: What each known detector looks at by default, for each stage; empty if it does not suit one.
+
+    Raises:
+        PolicyError: `file:line: field: what was expected and what came`.
+    """
+    document = Document(text, path)
+    read = document.validate(PolicyFile)
+    version = sha256(json.dumps(document.value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()[:12]
+    hardening = tuple(document.build(_hardening, h, ("hardening", i)) for i, h in enumerate(read.hardening))
+    guards = []
+    for index, guard in enumerate(read.guards):
+        where: tuple[str | int, ...] = ("guards", index)
+        if guard.detector not in kinds:
+            hint = suggest(guard.detector, kinds)
+            raise document.error((*where, "detector"), f"unknown detector {guard.detector!r}{hint}")
+        if not kinds[guard.detector][Stage(guard.stage)]:
+            raise document.error(
+                (*where, "stage"), f"detector {guard.detector} does not suit stage {guard.stage}"
+            )
+        if guard.patterns is not None and guard.detector != "patterns":
+            raise document.error((*where, "patterns"), f"not a parameter of detector {guard.detector}")
+        guards.append(document.build(lambda g: _guard(g, kinds), guard, where))
+    return document.build(lambda r: _policy(r, version, hardening, tuple(guards)), read, ("guards",))
+
+
+def parse_routing(text: str, path: Path, policies: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """`(model pattern, policy name)` rules in order.
+
+    Raises:
+        PolicyError: As `parse_policy`; also for a policy that does not exist, or if no rule matches everybody.
+    """
+    document = Document(text, path)
+    read = document.validate(RoutingFile)
+    rules = []
+    for index, rule in enumerate(read.rules):
+        if rule.policy not in policies:
+            hint = suggest(rule.policy, policies)
+            raise document.error(("rules", index, "policy"), f"no policy named {rule.policy!r}{hint}")
+        rules.append((rule.match.model or "*", rule.policy))
+    if rules[-1][0] != "*":
+        raise document.error(("rules",), "the last rule must match everybody (match: {})")
+    return tuple(rules)
+
+
+def _hardening(read: HardeningFile) -> core.Hardening:
+    if (read.use is None) == (read.text is None):
+        raise ValueError("expected either use or text")
+    per_model = {
+        pattern: None if o.slot == "none" else core.Slot(o.slot) for pattern, o in read.per_model.items()
+    }
+    text = None if read.text is None else core.Bilingual(read.text.en, read.text.ja)
+    return core.Hardening(read.use or "text", core.Slot(read.slot), text, read.language, per_model)
+
+
+def _guard(read: GuardFile, kinds: Mapping[str, Mapping[Stage, tuple[str, ...]]]) -> core.Guard:
+    stage = Stage(read.stage)
+    if read.on_hit == "redact" and (stage is Stage.INPUT or read.detector != "patterns"):
+        raise ValueError("on_hit: redact needs a detector that gives spans (patterns), at stage output")
+    parameters: dict[str, object] = {}
+    if read.patterns is not None:
+        parameters["patterns"] = [p.model_dump(exclude_none=True) for p in read.patterns]
+    debounce = read.debounce and core.Debounce(read.debounce.threshold, read.debounce.windows)
+    return core.Guard(
+        read.name,
+        stage,
+        read.detector,
+        tuple(read.looks_at) if read.looks_at is not None else kinds[read.detector][stage],
+        read.threshold,
+        Action[read.on_hit.upper()],
+        core.FailMode(read.fail_mode),
+        read.budget_ms,
+        core.Mode(read.mode),
+        debounce,
+        parameters,
+    )
+
+
+def _policy(
+    read: PolicyFile, version: str, hardening: tuple[core.Hardening, ...], guards: tuple[core.Guard, ...]
+) -> core.Policy:
+    images = core.ImageLimits(
+        read.images.max_count, read.images.max_pixels, read.images.max_bytes, read.images.animated
+    )
+    message = core.Bilingual(read.block.message.en, read.block.message.ja)
+    return core.Policy(
+        read.name,
+        version,
+        core.Mode(read.mode),
+        core.GateMode(read.gate),
+        read.unjudged == "refuse",
+        images,
+        hardening,
+        guards,
+        core.Block(read.block.input, message, read.block.explain),
+    )

@@ -1,0 +1,147 @@
+"""Where things are: one settings file, `GUARDPROXY_*` and flags, read once, frozen.
+
+What is allowed stands in policies, not here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from guardproxy.errors import SettingsError
+from guardproxy.yamldoc import Document
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Bytes = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UpstreamSettings(_Model):
+    """The model server.
+
+    Attributes:
+        key: `env:NAME` or `file:PATH`; never the key itself.
+        models: Public names to the server's own; empty: what the server lists, under its names.
+        special_tokens: Control tokens of its models beyond the well-known families'.
+    """
+
+    url: str = ""
+    key: str | None = None
+    models: dict[str, str] = {}
+    special_tokens: list[str] = []
+    connect_s: Seconds = 5.0
+    first_byte_s: Seconds = 600.0
+    idle_s: Seconds = 120.0
+    max_answer_bytes: Bytes = 64_000_000
+
+
+class LimitSettings(_Model):
+    """Bounds of what clients may send and cause."""
+
+    max_body_bytes: Bytes = 32 * 1024 * 1024
+    max_text_chars: Bytes = 1_000_000
+    max_bytes_in_flight: Bytes = 512 * 1024 * 1024
+    max_exchanges: Annotated[int, Field(ge=1)] = 2048
+    max_head_bytes: Bytes = 64 * 1024
+    head_s: Seconds = 15.0
+    body_s: Seconds = 60.0
+    max_held_chars: Bytes = 4_000_000
+
+
+class StreamSettings(_Model):
+    """Times of streamed answers."""
+
+    hold_s: Seconds = 0.3
+    keep_alive_s: Seconds = 10.0
+    drain_s: Seconds = 30.0
+
+
+class Settings(_Model):
+    """Everything that says where things are."""
+
+    upstream: UpstreamSettings = UpstreamSettings()
+    policies: str | None = None
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    admin_host: str = "127.0.0.1"
+    admin_port: Port = 8081
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    image_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    limits: LimitSettings = LimitSettings()
+    streams: StreamSettings = StreamSettings()
+
+
+def load(path: Path | None, flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings: flags before `GUARDPROXY_*` before the file before the defaults.
+
+    Raises:
+        SettingsError: Names the setting, what was expected and what came.
+    """
+    text = ""
+    if path is not None:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: cannot be read: {error}") from None
+    document = Document(text or "{}", path or "settings", SettingsError)
+    if isinstance(document.value, dict):
+        _overlay(document.value, _from_environment(environ))
+        _overlay(document.value, flags)
+    return document.validate(Settings)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    """`GUARDPROXY_UPSTREAM` is the server's URL; `GUARDPROXY_LIMITS__MAX_BODY_BYTES` goes one level down."""
+    found: dict[str, object] = {}
+    for name, value in environ.items():
+        if not name.startswith("GUARDPROXY_") or name in _OTHER_VARIABLES:
+            continue
+        key = name.removeprefix("GUARDPROXY_").lower()
+        path = ["upstream", "url"] if key == "upstream" else key.split("__")
+        here = found
+        for step in path[:-1]:
+            here = here.setdefault(step, {})  # type: ignore[assignment]  # built here, level by level
+        here[path[-1]] = value
+    return found
+
+
+_OTHER_VARIABLES = frozenset(("GUARDPROXY_E2E_DIR",))
+
+
+def _overlay(base: dict[str, object], over: Mapping[str, object]) -> None:
+    for key, value in over.items():
+        below = base.get(key)
+        if isinstance(value, Mapping) and isinstance(below, dict):
+            _overlay(below, value)
+        else:
+            base[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def read_secret(reference: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The secret behind `env:NAME` or `file:PATH`.
+
+    Raises:
+        SettingsError: It is neither, or there is none.
+    """
+    if reference is None:
+        return None
+    kind, _, name = reference.partition(":")
+    if kind == "env" and name:
+        value = environ.get(name)
+        if not value:
+            raise SettingsError(f"the secret {reference} is not set")
+        return value
+    if kind == "file" and name:
+        try:
+            return Path(name).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"the secret {reference} cannot be read: {error}") from None
+    raise SettingsError("a secret must be given as env:NAME or file:PATH, never as itself")

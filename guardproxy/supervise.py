@@ -1,0 +1,276 @@
+"""One worker in this process, or several under a supervisor that reloads them as one.
+
+The supervisor binds the API socket, serves the admin side and replaces a worker that died. A reload
+is a handshake: all workers prepare the same revision, then all swap it in, or none does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+from ipaddress import ip_address
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from guardproxy.errors import PolicyError, SettingsError
+from guardproxy.settings import Settings
+
+log = logging.getLogger("guardproxy")
+RESTART_S = 1.0
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal ends it; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    if not settings.upstream.url:
+        raise SettingsError("upstream: required: the model server's URL (--upstream URL)")
+    _refuse_open_door(settings.host)
+    if settings.workers == 1:
+        from guardproxy.serve import serve_alone  # noqa: PLC0415 - only where it is used
+
+        _new_loop(serve_alone(settings, lambda api, admin: _started(settings, api, admin)))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="guardproxy-metrics-") as directory:
+        # Read by prometheus_client when it is imported: here and in every worker.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        _new_loop(Supervisor(settings, directory).run())
+    return 0
+
+
+def _refuse_open_door(host: str) -> None:
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback and os.environ.get("GUARDPROXY_WITHOUT_KEYS") != "yes":
+        raise SettingsError(
+            f"host: {host} is not loopback and no client keys are configured: anybody could use the model. "
+            "Bind 127.0.0.1, or set GUARDPROXY_WITHOUT_KEYS=yes where something in front keeps strangers out"
+        )
+
+
+def _new_loop(main: object) -> None:
+    import uvloop  # noqa: PLC0415 - only the serving processes need it
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)  # type: ignore[arg-type]  # a coroutine
+
+
+def _started(settings: Settings, api: int, admin: int) -> None:
+    sys.stderr.write(
+        f"guardproxy: serving http://{settings.host}:{api}/v1 in front of {settings.upstream.url}; "
+        f"metrics on http://{settings.admin_host}:{admin}/metrics\n"
+    )
+    sys.stderr.flush()
+
+
+class Supervisor:
+    """The parent of several workers.
+
+    Args:
+        settings: With `workers` above 1.
+        metrics_dir: Where the workers' counters lie (Prometheus multiprocess mode).
+    """
+
+    def __init__(self, settings: Settings, metrics_dir: str) -> None:
+        self._settings = settings
+        self._metrics_dir = metrics_dir
+        self._workers: dict[int, tuple[BaseProcess, Connection]] = {}
+        self._asked = asyncio.Event()
+        self._stopping = False
+        self._answers: asyncio.Queue[tuple[int, str, str]] = asyncio.Queue()
+        self._ready: dict[int, bool] = {}
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        from guardproxy.app import Core  # noqa: PLC0415 - after the metrics' directory is known
+        from guardproxy.ingress.admin import admin_app  # noqa: PLC0415 - as above
+        from guardproxy.serve import admin_server, bind, watch  # noqa: PLC0415 - as above
+        from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
+
+        metrics = Metrics()
+        core = Core(self._settings, metrics)
+        api = bind(self._settings.host, self._settings.port)
+        admin_socket = bind(self._settings.admin_host, self._settings.admin_port)
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        for _ in range(self._settings.workers):
+            self._start(api)
+        admin = admin_server(admin_app(self._registry, self._is_ready))
+        tasks = [
+            asyncio.create_task(admin.serve([admin_socket])),
+            asyncio.create_task(watch(core, lambda: self._reload(core), self._asked)),
+            asyncio.create_task(self._replace_dead(api)),
+        ]
+        _started(self._settings, api.getsockname()[1], admin_socket.getsockname()[1])
+        await stop.wait()
+        self._stopping = True
+        for process, _ in self._workers.values():
+            process.terminate()
+        await asyncio.to_thread(self._join)
+        admin.should_exit = True
+        await tasks[0]
+        for task in tasks[1:]:
+            task.cancel()
+        await core.close()
+
+    def _join(self) -> None:
+        for process, _ in list(self._workers.values()):
+            process.join(self._settings.streams.drain_s + 5)
+            if process.is_alive():
+                process.kill()
+
+    def _registry(self) -> object:
+        from prometheus_client import CollectorRegistry, multiprocess  # noqa: PLC0415 - as above
+
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, self._metrics_dir)  # type: ignore[no-untyped-call]
+        return registry
+
+    async def _is_ready(self) -> bool:
+        return len(self._ready) >= self._settings.workers and all(self._ready.values())
+
+    def _start(self, api: socket.socket) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=worker, args=(self._settings, api, theirs), name="guardproxy-worker")
+        process.start()
+        theirs.close()
+        assert process.pid is not None  # noqa: S101 - it was started
+        self._workers[process.pid] = process, ours
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._hear, process.pid, ours)
+
+    def _hear(self, pid: int, connection: Connection) -> None:
+        try:
+            kind, text = connection.recv()
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(connection.fileno())
+            return
+        if kind == "ready":
+            self._ready[pid] = text == "yes"
+        else:
+            self._answers.put_nowait((pid, kind, text))
+
+    async def _replace_dead(self, api: socket.socket) -> None:
+        from prometheus_client import multiprocess  # noqa: PLC0415 - as above
+
+        while True:
+            await asyncio.sleep(RESTART_S)
+            for pid, (process, connection) in list(self._workers.items()):
+                if process.is_alive() or self._stopping:
+                    continue
+                log.error("worker %d ended with code %s and is replaced", pid, process.exitcode)
+                with contextlib.suppress(ValueError, OSError):
+                    asyncio.get_running_loop().remove_reader(connection.fileno())
+                connection.close()
+                multiprocess.mark_process_dead(pid, self._metrics_dir)  # type: ignore[no-untyped-call]
+                del self._workers[pid]
+                self._ready.pop(pid, None)
+                self._start(api)
+
+    async def _reload(self, core: object) -> None:
+        from guardproxy.app import Core  # noqa: PLC0415 - as above
+
+        assert isinstance(core, Core)  # noqa: S101 - `watch` gives back what it was given
+        try:
+            wanted = core.prepare()
+        except PolicyError as error:
+            core.metrics.policy_reloads.labels("failed").inc()
+            log.error("policies not reloaded, the old ones stay: %s", error)  # noqa: TRY400 - the message says it
+            return
+        if wanted == core.digest:
+            return
+        asked = self._tell("prepare")
+        prepared: set[int] = set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                while prepared < asked:
+                    pid, kind, text = await self._answers.get()
+                    if kind == "prepared" and text == wanted:
+                        prepared.add(pid)
+                    elif kind in ("prepared", "failed"):
+                        break
+        if prepared < asked:
+            core.metrics.policy_reloads.labels("failed").inc()
+            log.error("policies not reloaded: the workers did not agree; the old ones stay")
+            return
+        self._tell("commit")
+        core.commit()
+        core.metrics.policy_reloads.labels("ok").inc()
+        log.info("policies reloaded in %d workers", len(asked))
+
+    def _tell(self, word: str) -> set[int]:
+        told = set()
+        while not self._answers.empty():
+            self._answers.get_nowait()
+        for pid, (process, connection) in self._workers.items():
+            if process.is_alive():
+                with contextlib.suppress(OSError):
+                    connection.send(word)
+                    told.add(pid)
+        return told
+
+
+def worker(settings: Settings, api: socket.socket, connection: Connection) -> None:
+    """The main function of a worker process."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    _new_loop(_work(settings, api, connection))
+
+
+async def _work(settings: Settings, api: socket.socket, connection: Connection) -> None:
+    from guardproxy.app import Core  # noqa: PLC0415 - in the worker only
+    from guardproxy.serve import api_server  # noqa: PLC0415 - as above
+    from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
+
+    core = Core(settings, Metrics())
+    server = api_server(core)
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.should_exit = True
+
+    def hear() -> None:
+        try:
+            word = connection.recv()
+        except (EOFError, OSError):  # the supervisor is gone: so are we
+            loop.remove_reader(connection.fileno())
+            stop()
+            return
+        if word == "commit":
+            core.commit()
+            return
+        try:
+            connection.send(("prepared", core.prepare()))
+        except PolicyError as error:
+            connection.send(("failed", str(error)))
+
+    loop.add_reader(connection.fileno(), hear)
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal's ^C reaches the supervisor, which stops us
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    reporter = asyncio.create_task(_report(core, connection))
+    try:
+        await server.serve([api])
+    finally:
+        reporter.cancel()
+        await core.close()
+
+
+async def _report(core: object, connection: Connection) -> None:
+    from guardproxy.app import Core  # noqa: PLC0415 - as above
+
+    assert isinstance(core, Core)  # noqa: S101 - built a few lines above
+    while True:
+        with contextlib.suppress(OSError):
+            connection.send(("ready", "yes" if await core.is_ready() else "no"))
+        await asyncio.sleep(1.0)

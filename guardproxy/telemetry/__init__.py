@@ -1,0 +1,1 @@
+"""Metrics, logs and records: beside the way of an exchange, never on it."""

@@ -1,0 +1,85 @@
+"""What is counted, under names and labels that do not change. Every label's values are bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+OUTCOMES = (
+    "answered", "redacted", "repaired", "blocked_input", "blocked_output", "cut", "rejected",
+    "guard_unavailable", "client_gone", "upstream_error", "error",
+)  # fmt: skip
+_FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """The product's metrics in one registry."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
+        self.exchanges = Counter(
+            "guardproxy_exchanges", "Exchanges by how they ended",
+            ("policy", "version", "model", "outcome"), registry=registry,
+        )  # fmt: skip
+        self.verdicts = Counter(
+            "guardproxy_verdicts", "Strictest verdict of each guard, once an exchange",
+            ("policy", "version", "stage", "guard", "action", "wanted"), registry=registry,
+        )  # fmt: skip
+        self.refusals = Counter(
+            "guardproxy_refusals", "Answers in which the model itself declined",
+            ("policy", "version", "model"), registry=registry,
+        )  # fmt: skip
+        self.guard_failures = Counter(
+            "guardproxy_guard_failures", "Times a guard's detector gave no answer",
+            ("policy", "guard", "reason"), registry=registry,
+        )  # fmt: skip
+        self.unjudged = Counter(
+            "guardproxy_unjudged", "Exchanges with content that no guard looks at, by kind",
+            ("what",), registry=registry,
+        )  # fmt: skip
+        self.fields_dropped = Counter(
+            "guardproxy_fields_dropped", "Request fields that were not forwarded", ("field",), registry=registry
+        )
+        self.policy_reloads = Counter(
+            "guardproxy_policy_reloads", "Reloads of the policies, by result", ("result",), registry=registry
+        )
+        self.detector_seconds = Histogram(
+            "guardproxy_detector_seconds", "Time a detector took, for each call",
+            ("detector",), buckets=_FAST, registry=registry,
+        )  # fmt: skip
+        self.overhead_seconds = Histogram(
+            "guardproxy_exchange_overhead_seconds", "Time an exchange spent in the proxy, waits for the model apart",
+            buckets=_FAST, registry=registry,
+        )  # fmt: skip
+        self.ttft_seconds = Histogram(
+            "guardproxy_time_to_first_token_seconds", "From the request to the first text released",
+            buckets=_SLOW, registry=registry,
+        )  # fmt: skip
+        self.held_back_seconds = Histogram(
+            "guardproxy_held_back_seconds", "Longest time that text of an answer was held back",
+            buckets=_SLOW, registry=registry,
+        )  # fmt: skip
+        self.in_flight = Gauge(
+            "guardproxy_exchanges_in_flight", "Exchanges under way", registry=registry, multiprocess_mode="livesum"
+        )
+        self.policy_info = Gauge(
+            "guardproxy_policy_info", "1 for the version in force of each policy",
+            ("policy", "version"), registry=registry, multiprocess_mode="livemax",
+        )  # fmt: skip
+        self._timers: dict[str, Histogram] = {}
+
+    def timed(self, detector: str, seconds: float) -> None:
+        """Count one call of a detector."""
+        timer = self._timers.get(detector)
+        if timer is None:
+            timer = self._timers[detector] = self.detector_seconds.labels(detector)
+        timer.observe(seconds)
+
+    def set_policies(self, old: Iterable[tuple[str, str]], new: Iterable[tuple[str, str]]) -> None:
+        """Mark the versions in force."""
+        for name, version in old:
+            self.policy_info.labels(name, version).set(0)
+        for name, version in new:
+            self.policy_info.labels(name, version).set(1)

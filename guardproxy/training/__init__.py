@@ -1,0 +1,1 @@
+"""Makes and calibrates the embedded classifiers, from labelled rows."""

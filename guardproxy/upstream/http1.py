@@ -1,0 +1,352 @@
+"""A small HTTP/1.1 client for the way to the model: asyncio on llhttp (httptools), pooled.
+
+It does what that way needs and no more: POST and GET, bounded and timed, aborted by closing.
+RFC 9112; the parser is llhttp's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from guardproxy.errors import UpstreamError, UpstreamTimeout
+
+_HIGH_WATER = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds; `idle_s` is between two pieces of an answer, `keep_alive_s` of an unused connection."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 600.0
+    idle_s: float = 120.0
+    # vLLM closes after 5 s: stay below it, else a request meets a closing connection.
+    keep_alive_s: float = 4.0
+    max_body_bytes: int = 64_000_000
+    max_connections: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the model server is: parsed once from its URL."""
+
+    host: str
+    port: int
+    tls: bool
+    prefix: str
+    host_header: str
+
+    @classmethod
+    def parse(cls, url: str) -> Target:
+        """From `http[s]://host[:port][/prefix]`; a trailing `/v1` is taken off."""
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"upstream: expected http://HOST:PORT, got {url!r}")
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        prefix = parts.path.rstrip("/").removesuffix("/v1")
+        return cls(parts.hostname, port, tls, prefix, parts.netloc.rpartition("@")[2])
+
+
+class Response:
+    """An answer that is being read. `close` at any time aborts it."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    async def read(self, timeout_s: float | None = None) -> bytes | None:
+        """The next bytes of the body; `b""` at its end, None if the time ran out or `wake` was called.
+
+        Raises:
+            UpstreamError: The connection broke before the body's end.
+        """
+        return await self._connection.read_body(timeout_s)
+
+    def wake(self) -> None:
+        """Make a waiting `read` return None."""
+        self._connection.wake()
+
+    async def read_all(self, limit: int, timeout_s: float) -> bytes:
+        """The whole body, at most `limit` bytes, at most `timeout_s` seconds between two pieces."""
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            piece = await self.read(timeout_s)
+            if piece is None:
+                raise UpstreamTimeout("The model server stopped in the middle of its answer")
+            if not piece:
+                return b"".join(pieces)
+            size += len(piece)
+            if size > limit:
+                raise UpstreamError("The model server's answer is too large", code="upstream_too_large")
+            pieces.append(piece)
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else break it off."""
+        self._connection.finish()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: a request at a time; llhttp calls the `on_…` methods."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._response: Response | None = None
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused = self._woken = False
+        self._headed = self._complete = self._closed = False
+        self._keep_alive = True
+        self._fault: str | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.got_bytes = False
+        self.idle_since = 0.0
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # TCP gives nothing else
+
+    def data_received(self, data: bytes) -> None:
+        self.got_bytes = True
+        if self._parser is None:  # bytes that nobody asked for: the peer is out of step
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._break(f"it sent something that is not HTTP ({type(error).__name__})")
+        self._notify()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._closed = True
+        self._pool.forget(self)
+        if self._response is not None and not self._complete:
+            # An answer without a length ends with the connection (RFC 9112, 6.3); any other is broken.
+            framed = "content-length" in self._response.headers or "transfer-encoding" in self._response.headers
+            if self._headed and not framed:
+                self._complete = True
+            else:
+                self._fault = self._fault or "it closed the connection"
+        self._notify()
+
+    # What llhttp calls.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        assert self._response is not None  # noqa: S101 - a parser exists only with a response
+        self._response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        assert self._response is not None and self._parser is not None  # noqa: S101, PT018 - as above
+        self._response.status = self._parser.get_status_code()
+        if self._response.status >= 200:  # noqa: PLR2004 - 1xx announce, the answer follows
+            self._headed = True
+            self._keep_alive = self._parser.should_keep_alive()
+        else:
+            self._response.headers.clear()
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._buffered += len(body)
+        if self._buffered > _HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self._headed:
+            self._complete = True
+
+    # What the pool and the response call.
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open and not out of step."""
+        return not self._closed and self._transport is not None and not self._transport.is_closing()
+
+    async def ask(self, head: bytes, body: bytes, timeout_s: float) -> Response:
+        """Send a request and wait for the answer's head."""
+        assert self._transport is not None  # noqa: S101 - made by create_connection
+        self._parser = httptools.HttpResponseParser(self)
+        self._response = Response(self)
+        self._headed = self._complete = self.got_bytes = self._woken = False
+        self._fault = None
+        self._transport.writelines((head, body))
+        deadline = self._loop.time() + timeout_s
+        while not self._headed:
+            if self._fault is not None or self._closed:
+                raise UpstreamError(f"The model server gave no answer: {self._fault or 'it closed'}")
+            left = deadline - self._loop.time()
+            if left <= 0 or not await self._wait(left):
+                self.abort()
+                raise UpstreamTimeout("The model server did not answer in time")
+        return self._response
+
+    async def read_body(self, timeout_s: float | None) -> bytes | None:
+        while not self._pieces:
+            if self._complete:
+                return b""
+            if self._fault is not None:
+                raise UpstreamError(f"The model server's answer broke off: {self._fault}")
+            if self._woken or not await self._wait(timeout_s):
+                self._woken = False
+                return None
+        data = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._buffered = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def wake(self) -> None:
+        self._woken = True
+        self._notify()
+
+    def finish(self) -> None:
+        if self._complete and self._keep_alive and not self._pieces and self.usable:
+            self._parser = self._response = None
+            self._pool.give_back(self)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        if self._transport is not None and not self._closed:
+            self._transport.abort()
+        self._pool.forget(self)
+
+    def _break(self, fault: str) -> None:
+        self._fault = fault
+        self.abort()
+
+    def _notify(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self, timeout_s: float | None) -> bool:
+        """Wait until something happened; False if the time ran out."""
+        waiter = self._waiter = self._loop.create_future()
+        timer = None if timeout_s is None else self._loop.call_later(timeout_s, _expire, waiter)
+        try:
+            return await waiter is None
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+
+def _expire(waiter: asyncio.Future[object]) -> None:
+    if not waiter.done():
+        waiter.set_result(False)
+
+
+class Pool:
+    """Connections to one model server.
+
+    Args:
+        target: Where it is.
+        limits: Times and sizes.
+        key: Bearer key for it; never leaves this object.
+    """
+
+    def __init__(self, target: Target, limits: Limits, key: str | None = None) -> None:
+        self.target = target
+        self.limits = limits
+        self._tls = ssl.create_default_context() if target.tls else None
+        self._idle: deque[_Connection] = deque()
+        self._open: set[_Connection] = set()
+        auth = f"authorization: Bearer {key}\r\n" if key else ""
+        self._head = (
+            f"host: {target.host_header}\r\nuser-agent: guardproxy\r\naccept: */*\r\n"
+            f"accept-encoding: identity\r\n{auth}"
+        ).encode("latin-1")
+
+    async def ask(self, method: str, path: str, body: bytes = b"", headers: bytes = b"") -> Response:
+        """Send a request; returns when the answer's head is there.
+
+        One retry, only on a connection that had been used before and broke without a byte of answer.
+
+        Args:
+            method: `GET` or `POST`.
+            path: From the route table, never from the client.
+            body: JSON.
+            headers: Further header lines, each ending in CRLF.
+        """
+        length = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body) if body else b""
+        head = f"{method} {self.target.prefix}{path} HTTP/1.1\r\n".encode() + self._head + length + headers + b"\r\n"
+        while True:
+            connection = self._take_idle()
+            reused = connection is not None
+            if connection is None:
+                connection = await self._connect()
+            try:
+                return await connection.ask(head, body, self.limits.first_byte_s)
+            except UpstreamTimeout:
+                raise
+            except UpstreamError:
+                connection.abort()
+                if not reused or connection.got_bytes:
+                    raise
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
+
+    def _take_idle(self) -> _Connection | None:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and now - connection.idle_since < self.limits.keep_alive_s:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self) -> _Connection:
+        if len(self._open) >= self.limits.max_connections:
+            raise UpstreamError("Too many connections to the model server", status=503, code="overloaded")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.limits.connect_s):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self), self.target.host, self.target.port, ssl=self._tls
+                )
+        except TimeoutError:
+            raise UpstreamTimeout("The model server could not be reached in time") from None
+        except OSError:
+            raise UpstreamError("The model server could not be reached", code="upstream_unreachable") from None
+        self._open.add(connection)
+        return connection
+
+    def give_back(self, connection: _Connection) -> None:
+        """Keep a connection for the next request."""
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+
+    def forget(self, connection: _Connection) -> None:
+        """A connection is gone."""
+        self._open.discard(connection)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections in use or kept."""
+        return len(self._open)
+
+    def close(self) -> None:
+        """Break off everything."""
+        for connection in tuple(self._open):
+            connection.abort()
+        self._idle.clear()

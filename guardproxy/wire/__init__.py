@@ -1,0 +1,1 @@
+"""THE FORMATS. Pure: bytes to values and back."""
