@@ -1,0 +1,71 @@
+"""`guardproxy policy check | explain | schema`: what policies say, and whether they can."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from guardproxy.app import load_policies
+from guardproxy.core.policy import INPUT_KINDS, OUTPUT_KINDS, GateMode, Guard, Mode, Policy
+from guardproxy.core.verdict import Action, Stage
+from guardproxy.errors import PolicyError
+from guardproxy.policyfile import json_schema
+from guardproxy.policystore import shipped_dir
+from guardproxy.yamldoc import suggest
+
+
+def run(what: str, directory: Path | None, name: str | None) -> int:
+    """Check or explain a directory of policies; returns the exit code.
+
+    Raises:
+        PolicyError: Something is wrong; the message names file, line and field.
+    """
+    revision = load_policies(directory or shipped_dir())
+    policies = {n: loaded.policy for n, loaded in revision.policies.items()}
+    if name is not None and name not in policies:
+        raise PolicyError(f"no policy named {name!r}{suggest(name, policies)}")
+    for policy in [policies[name]] if name else policies.values():
+        lines = explain(policy) if what == "explain" else [f"{policy.name} {policy.version}: ok"]
+        sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def schema() -> int:
+    """Print the JSON Schema of a policy file."""
+    sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def explain(policy: Policy) -> Iterator[str]:
+    """What a policy does, in sentences, and what it lets by unlooked at."""
+    yield f"{policy.name} (version {policy.version})"
+    if policy.mode is Mode.MONITOR:
+        yield "  watches only: nothing is delayed, blocked, redacted or hardened"
+    gates = {
+        GateMode.HOLD: "a stream is held back until it is judged, piece by piece",
+        GateMode.FULL: "an answer leaves only once it is judged as a whole",
+        GateMode.ASYNC: "a stream leaves at once and is cut late: what came before the cut has leaked",
+    }
+    yield f"  gate: {gates[policy.gate]}"
+    for one in policy.hardening:
+        yield f"  hardening: {one.use} in slot {one.slot.value}, language {one.language}"
+    for guard in policy.guards:
+        yield f"  {guard.stage.value}: {_sentence(guard)}"
+    for stage, kinds in ((Stage.INPUT, INPUT_KINDS), (Stage.OUTPUT, OUTPUT_KINDS)):
+        unlooked = [k for k in kinds if k not in policy.looked_at(stage) and k != "image_text"]
+        if unlooked:
+            fate = "refused" if policy.unjudged_refused and stage is Stage.OUTPUT else "passed and named as unjudged"
+            yield f"  {stage.value}: no guard looks at {', '.join(unlooked)}: {fate}"
+
+
+def _sentence(guard: Guard) -> str:
+    where = ", ".join(guard.looks_at)
+    if guard.mode is Mode.OFF:
+        return f"{guard.name}: off"
+    if not guard.acts:
+        return f"{guard.name}: {guard.detector} on {where}, recorded from {guard.threshold:g} on"
+    failure = "a failure blocks" if guard.fail_mode.value == "closed" else "a failure passes"
+    verb = {Action.BLOCK: "blocks", Action.REDACT: "redacts", Action.REPAIR: "repairs"}[guard.on_hit]
+    return f"{guard.name}: {guard.detector} on {where} {verb} from {guard.threshold:g} on; {failure}"

@@ -1,0 +1,98 @@
+"""The four embedded classifiers: `jailbreak`, `harmful_request`, `harmful_answer`, `refusal`.
+
+Small and quick, a first stage: the model card beside the weights says what they miss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from guardproxy.core.verdict import Finding
+from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.ngram import NgramModel, logistic
+from guardproxy.errors import PolicyError
+
+WEIGHTS = Path(__file__).parent / "weights"
+REFUSAL_CHARS = 600
+"""An answer declines at its start, or not at all."""
+
+
+@cache
+def _model(name: str) -> NgramModel:
+    return NgramModel.load(WEIGHTS / f"{name}.npz")
+
+
+class TextClassifier:
+    """Scores each text by itself.
+
+    The odds are divided by the number of texts: a request of twenty segments must not have twenty
+    chances to be stopped wrongly.
+    """
+
+    inline = True
+
+    def __init__(self, name: str, longest: int | None = None) -> None:
+        self.name = name
+        self._model = _model(name)
+        self._longest = longest
+        self.version = self._model.version
+
+    async def detect(self, content: Content) -> tuple[Finding, ...]:
+        """One finding for each text."""
+        texts = [(s.place, s.text[: self._longest]) for s in content.segments if s.text.strip()]
+        shared = math.log(max(len(texts), 1))
+        return tuple(
+            Finding(self.name, self.name, logistic(self._model.logit(text) - shared), place)
+            for place, text in texts
+        )
+
+
+class AnswerClassifier:
+    """Scores an answer together with its question."""
+
+    inline = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._model = _model(name)
+        self.version = self._model.version
+
+    async def detect(self, content: Content) -> tuple[Finding, ...]:
+        """One finding for each text of the answer."""
+        return tuple(
+            Finding(self.name, self.name, self._model.score_pair(content.context, s.text), s.place)
+            for s in content.segments
+            if s.text.strip()
+        )
+
+
+def _no_parameters(name: str, parameters: Mapping[str, object]) -> None:
+    if parameters:
+        raise PolicyError(f"detector {name} has no parameters, got {', '.join(sorted(parameters))}")
+
+
+def jailbreak(parameters: Mapping[str, object]) -> Detector:
+    """Jailbreaks and prompt injections, in what goes in."""
+    _no_parameters("jailbreak", parameters)
+    return TextClassifier("jailbreak")
+
+
+def harmful_request(parameters: Mapping[str, object]) -> Detector:
+    """Requests for harm, in what goes in."""
+    _no_parameters("harmful_request", parameters)
+    return TextClassifier("harmful_request")
+
+
+def harmful_answer(parameters: Mapping[str, object]) -> Detector:
+    """Harmful answers, read beside their question."""
+    _no_parameters("harmful_answer", parameters)
+    return AnswerClassifier("harmful_answer")
+
+
+def refusal(parameters: Mapping[str, object]) -> Detector:
+    """Answers in which the model declines."""
+    _no_parameters("refusal", parameters)
+    return TextClassifier("refusal", REFUSAL_CHARS)

@@ -1,0 +1,175 @@
+"""Linear classifiers on hashed character and word n-grams, with numpy alone.
+
+Feature hashing after Weinberger et al., ICML 2009. A text is a set of hashed n-grams; its logit is
+`bias + sum(weights of the set) / sqrt(size of the set)`; Platt scaling makes it a probability.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+BITS = 18
+BUCKETS = 1 << BITS
+WINDOW = 2000
+"""Characters that are scored at once; a longer text is scored in overlapping windows."""
+STRIDE = 1500
+MAX_WINDOWS = 16
+CHAR_NGRAMS = (2, 3, 4, 5)
+QUESTION_SHARE = 0.3
+"""How much a question's word counts beside an answer's n-gram, in `score_pair`."""
+
+Indices = npt.NDArray[np.int64]
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_BASE = np.uint64(0x100000001B3)
+_SHIFT = np.uint64(64 - BITS)
+_SPACES = re.compile(r"\s+")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\x00-\x08\x0e-\x1f]")
+
+
+def _powers(n: int) -> npt.NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        return np.cumprod(np.concatenate(([np.uint64(1)], np.full(n - 1, _BASE))), dtype=np.uint64)
+
+
+_POWERS = _powers(WINDOW + 8)
+_INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
+
+
+@cache
+def _inverse_powers() -> npt.NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        steps = np.concatenate(([np.uint64(1)], np.full(WINDOW + 7, _INVERSE)))
+        return np.cumprod(steps, dtype=np.uint64)
+
+
+def fold(text: str) -> str:
+    """NFKC, lower case, one space between words, no invisible characters."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return _SPACES.sub(" ", _INVISIBLE.sub("", text)).strip().lower()
+
+
+def _bucket(hashes: npt.NDArray[np.uint64], salt: int) -> Indices:
+    mixed = (hashes ^ np.uint64(salt * 0x5851F42D4C957F2D & 0xFFFFFFFFFFFFFFFF)) * _MULTIPLIER
+    return (mixed >> _SHIFT).astype(np.int64)
+
+
+def _words(codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A hash for each word: prefix sums of code × base^position, shifted back to the word's start."""
+    is_word = (codes > 127) | ((codes >= 48) & (codes <= 57)) | ((codes >= 97) & (codes <= 122)) | (codes == 39)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], is_word, [False])).astype(np.int8)))
+    if edges.size == 0:
+        return np.empty(0, np.uint64)
+    starts, ends = edges[::2], edges[1::2]
+    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(codes * _POWERS[: codes.size], dtype=np.uint64)))
+    return (sums[ends] - sums[starts]) * _inverse_powers()[starts]  # type: ignore[no-any-return]  # numpy's stubs
+
+
+def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices:
+    """The distinct hashed n-grams of a folded text of at most `WINDOW` characters, ascending.
+
+    Args:
+        folded: As `fold` returns it.
+        words_only: Leave the character n-grams out.
+        salt: Keeps two texts' n-grams apart.
+    """
+    found: list[Indices] = []
+    codes = np.frombuffer(f" {folded[:WINDOW]} ".encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
+    with np.errstate(over="ignore"):
+        words = _words(codes)
+        found.append(_bucket(words, salt * 16 + 1))
+        if words.size > 1:
+            found.append(_bucket(words[:-1] * _BASE + words[1:], salt * 16 + 2))
+        if not words_only:
+            rolling = codes.copy()
+            for n in range(2, max(CHAR_NGRAMS) + 1):
+                if codes.size < n:
+                    break
+                rolling = rolling[:-1] * _BASE + codes[n - 1 :]
+                found.append(_bucket(rolling, salt * 16 + 2 + n))
+    return np.unique(np.concatenate(found))
+
+
+def windows(folded: str) -> list[str]:
+    """Overlapping windows of a text: at most `MAX_WINDOWS`, evenly spread, first and last among them."""
+    if len(folded) <= WINDOW:
+        return [folded]
+    last = len(folded) - WINDOW
+    count = min(MAX_WINDOWS, 1 + math.ceil(last / STRIDE))
+    return [folded[at : at + WINDOW] for at in (round(i * last / (count - 1)) for i in range(count))]
+
+
+def logistic(logit: float) -> float:
+    """`1 / (1 + e^-x)`, safe for any finite x."""
+    return 1.0 / (1.0 + math.exp(-min(max(logit, -30.0), 30.0)))
+
+
+class NgramModel:
+    """One trained classifier.
+
+    Args:
+        weights: One for each bucket.
+        bias: Of the linear model.
+        platt: `(slope, intercept)` of the calibration, fitted on sources kept apart.
+    """
+
+    def __init__(self, weights: npt.NDArray[np.float32], bias: float, platt: tuple[float, float]) -> None:
+        self._weights = weights
+        self._bias = bias
+        self._platt = platt
+        stated = weights.tobytes() + np.asarray([bias, *platt], np.float64).tobytes()
+        self.version = sha256(stated).hexdigest()[:12]
+
+    @classmethod
+    def load(cls, path: Path) -> NgramModel:
+        """Read plain arrays: int8 weights, their scale, bias and calibration. No pickle."""
+        with np.load(path, allow_pickle=False) as arrays:
+            weights = arrays["weights"].astype(np.float32) * np.float32(arrays["scale"])
+            platt = arrays["platt"]
+            return cls(weights, float(arrays["bias"]), (float(platt[0]), float(platt[1])))
+
+    def raw(self, indices: Indices, question: Indices | None = None) -> float:
+        """The uncalibrated logit of a feature set, and perhaps of a question beside it."""
+        total = float(self._weights[indices].sum())
+        size = float(indices.size)
+        if question is not None and question.size:
+            total += QUESTION_SHARE * float(self._weights[question].sum())
+            size += QUESTION_SHARE**2 * question.size
+        return self._bias + total / math.sqrt(max(size, 1.0))
+
+    def logit(self, text: str, question: str | None = None) -> float:
+        """The calibrated log-odds of a text: of its windows, the riskiest, less log(windows)."""
+        asked = None
+        if question is not None:
+            asked = features(fold(question)[:WINDOW], words_only=True, salt=1)
+        parts = windows(fold(text))
+        slope, intercept = self._platt
+        return max(slope * self.raw(features(p), asked) + intercept for p in parts) - math.log(len(parts))
+
+    def score(self, text: str) -> float:
+        """Probability in [0, 1] that the text is what the model looks for."""
+        return logistic(self.logit(text))
+
+    def score_pair(self, question: str, answer: str) -> float:
+        """Probability for an answer, read beside its question."""
+        return logistic(self.logit(answer, question))
+
+
+def save(path: Path, weights: npt.NDArray[np.float64], bias: float, platt: tuple[float, float]) -> None:
+    """Write a model as plain arrays, weights in eight bits."""
+    scale = float(np.abs(weights).max()) / 127 or 1.0
+    np.savez_compressed(
+        path,
+        weights=np.round(weights / scale).astype(np.int8),
+        scale=np.float32(scale),
+        bias=np.float64(bias),
+        platt=np.asarray(platt, np.float64),
+    )
