@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 
 from guardproxy.core.content import Request, Segment
-from guardproxy.core.policy import Policy
 from guardproxy.core.judge import judge_guards
+from guardproxy.core.policy import Policy
 from guardproxy.core.verdict import Action, GuardVerdict, Stage, Verdict
 from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
@@ -131,7 +131,9 @@ class Account:
         watching = policy.watching(Stage.OUTPUT)
         if watching:
             segments = tuple(Segment(c, f"choices.{c}", t, untrusted=True) for c, t in texts.items())
-            observed = await observe(watching, self._plan.detectors, Content(segments, request.question), timed)
+            observed = await observe(
+                watching, self._plan.detectors, Content(segments, request.question), timed
+            )
             verdict = judge_guards(policy, watching, observed)
             self.judged(Stage.OUTPUT, verdict)
         else:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -16,6 +17,7 @@ from guardproxy.core.canonical import SpecialTokens
 from guardproxy.core.content import Request
 from guardproxy.core.verdict import Stage
 from guardproxy.detectors import registry
+from guardproxy.detectors.base import Detector
 from guardproxy.errors import PolicyError, UpstreamError
 from guardproxy.exchange import Exchange, Parts, Times
 from guardproxy.images.intake import Intake
@@ -45,7 +47,8 @@ class InForce:
     def __init__(self, revision: policystore.Revision) -> None:
         self.revision = revision
         self.plans = {
-            name: Plan.of(loaded.policy, dict(loaded.detectors)) for name, loaded in revision.policies.items()
+            name: Plan.of(loaded.policy, cast("Mapping[str, Detector]", loaded.detectors))
+            for name, loaded in revision.policies.items()
         }
 
     def plan_for(self, model: str) -> Plan:
@@ -89,7 +92,9 @@ class Core:
             self._intake,
             SpecialTokens(upstream.special_tokens),
             metrics,
-            Times(settings.streams.hold_s, settings.streams.keep_alive_s, upstream.first_byte_s, upstream.idle_s),
+            Times(
+                settings.streams.hold_s, settings.streams.keep_alive_s, upstream.first_byte_s, upstream.idle_s
+            ),
             upstream.max_answer_bytes,
             limits.max_held_chars,
         )
@@ -125,7 +130,7 @@ class Core:
             digest = self.prepare()
         except PolicyError as error:
             self.metrics.policy_reloads.labels("failed").inc()
-            log.error("policies not reloaded, the old ones stay: %s", error)  # noqa: TRY400 - the message names the place
+            log.error("policies not reloaded, the old ones stay: %s", error)
             return False
         if digest != self.digest:
             self.commit()
@@ -160,7 +165,7 @@ class Core:
         finally:
             response.close()
         try:
-            listed = msgspec.json.decode(data)["data"] if response.status == 200 else []  # noqa: PLR2004 - HTTP
+            listed = msgspec.json.decode(data)["data"] if response.status == 200 else []
             names = [m["id"] for m in listed if isinstance(m["id"], str)]
         except (msgspec.DecodeError, KeyError, TypeError):
             names = []
@@ -201,7 +206,7 @@ class Core:
             return False
         finally:
             response.close()
-        return response.status == 200  # noqa: PLR2004 - HTTP
+        return response.status == 200
 
     async def close(self) -> None:
         """Finish counting and break off what is open."""

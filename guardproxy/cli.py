@@ -39,8 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--admin-port", type=int)
     serve.add_argument("--workers", type=int, metavar="N")
     serve.set_defaults(run=_serve)
-    _sandbox_parser(commands.add_parser("sandbox", help="serve a small stand-in model, for trying the proxy out"))
-    policy = commands.add_parser("policy", help="look at policies").add_subparsers(required=True, metavar="WHAT")
+    _sandbox_parser(
+        commands.add_parser("sandbox", help="serve a small stand-in model, for trying the proxy out")
+    )
+    policy = commands.add_parser("policy", help="look at policies").add_subparsers(
+        required=True, metavar="WHAT"
+    )
     for name, text in (("check", "say what is wrong with policies"), ("explain", "say what a policy does")):
         one = policy.add_parser(name, help=text)
         one.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")

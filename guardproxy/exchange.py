@@ -8,7 +8,7 @@ No other file knows this order. Nothing here decides (core), measures (detectors
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -58,7 +58,7 @@ class Parts:
     max_held_chars: int = 4_000_000
 
 
-class Blocked(Exception):  # noqa: N818 - a value in the shape of an exception: it ends the way in
+class Blocked(Exception):
     """The request was stopped before the model was asked."""
 
     def __init__(self, verdict: Verdict, message: str) -> None:
@@ -116,7 +116,7 @@ class Exchange:
         self.account.asking()
         response = await parts.pool.ask("POST", "/v1/chat/completions", body)
         self._response = response
-        if response.status != 200:  # noqa: PLR2004 - HTTP
+        if response.status != 200:
             raise await self._refused(response)
 
     def _canonical(self, request: Request) -> Request:
@@ -149,7 +149,7 @@ class Exchange:
                 message, status=status, code=code.get(status, "bad_request"), param=param,
                 retry_after=response.headers.get("retry-after"),
             )  # fmt: skip
-        if status == 504:  # noqa: PLR2004 - HTTP
+        if status == 504:
             return UpstreamTimeout(message)
         # 401 and 403 are about the proxy's own key, and 5xx about the server: neither is the client's affair.
         return UpstreamError("The model server failed", code="upstream_error")
@@ -173,7 +173,7 @@ class Exchange:
             UpstreamError: The answer broke off or cannot be read.
         """
         response = self._response
-        assert response is not None  # noqa: S101 - ask comes first
+        assert response is not None
         try:
             data = await response.read_all(self._parts.max_answer_bytes, self._parts.times.answer_s)
         finally:
@@ -205,13 +205,13 @@ class Exchange:
             return chat_answer.block_choice(index, self._message, streamed=False)
         return chat_answer.rewritten(event)
 
-    async def streamed(self) -> AsyncIterator[bytes]:
+    async def streamed(self) -> AsyncGenerator[bytes, None]:
         """Step 5 for a stream: bytes of server-sent events for the client.
 
         Faults after the first byte become an error event; the stream never just ends.
         """
         response = self._response
-        assert response is not None  # noqa: S101 - ask comes first
+        assert response is not None
         outward = self._outward(response.wake)
         told: set[int] = set()
         altered: set[int] = set()
@@ -237,7 +237,7 @@ class Exchange:
             response.close()
             self.account.texts = outward.texts
 
-    async def _judged(self, response: Response, outward: Outward) -> AsyncIterator[list[Event] | None]:
+    async def _judged(self, response: Response, outward: Outward) -> AsyncGenerator[list[Event] | None, None]:
         """Batches of events that may go out; None when only a sign of life is due."""
         decoder = sse.Decoder()
         done = False
@@ -320,7 +320,10 @@ class Exchange:
     def _end(self, outward: Outward) -> bytes:
         if not self.request.include_usage:
             return sse.DONE
-        return chat_answer.usage_chunk(self._head, self._usage, self.request.model, self._note(outward)) + sse.DONE
+        return (
+            chat_answer.usage_chunk(self._head, self._usage, self.request.model, self._note(outward))
+            + sse.DONE
+        )
 
     def _finished(self, outward: Outward, altered: set[int]) -> None:
         account = self.account

@@ -47,7 +47,9 @@ class Plan:
         by_channel = {c: tuple(g for g in acting if c in g.looks_at) for c in channels}
         # A call's arguments are held until they are complete: half a JSON text cannot be judged.
         modes = {c: GateMode.FULL if c == "tool_arguments" else policy.gate for c in channels}
-        inline = frozenset(c for c, guards in by_channel.items() if all(detectors[g.name].inline for g in guards))
+        inline = frozenset(
+            c for c, guards in by_channel.items() if all(detectors[g.name].inline for g in guards)
+        )
         return cls(policy, detectors, by_channel, modes, inline)
 
 
@@ -63,7 +65,13 @@ class Outward:
     """
 
     def __init__(
-        self, plan: Plan, question: str, *, timed: Timed, record: Callable[[Verdict], None], wake: Callable[[], None]
+        self,
+        plan: Plan,
+        question: str,
+        *,
+        timed: Timed,
+        record: Callable[[Verdict], None],
+        wake: Callable[[], None],
     ) -> None:
         self.gates: dict[int, Gate] = {}
         self.unavailable: set[int] = set()
@@ -110,7 +118,7 @@ class Outward:
                     self._tasks.add(task)
                     task.add_done_callback(self._judged)
 
-    def _judged(self, task: asyncio.Task[None]) -> None:
+    def _judged(self, _task: asyncio.Task[None]) -> None:
         self._wake()
 
     def raise_faults(self) -> None:
@@ -186,7 +194,9 @@ class Outward:
         content = Content(
             tuple(segments), self._question, window.offset, window.start - window.offset, window.final
         )
-        verdict = judge_guards(plan.policy, guards, await observe(guards, plan.detectors, content, self._timed))
+        verdict = judge_guards(
+            plan.policy, guards, await observe(guards, plan.detectors, content, self._timed)
+        )
         self._record(verdict)
         verdict = _placed(verdict, place, window.offset)
         if verdict.unavailable:

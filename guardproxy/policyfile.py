@@ -147,7 +147,9 @@ def parse_policy(text: str, path: Path, kinds: Mapping[str, Mapping[Stage, tuple
     """
     document = Document(text, path)
     read = document.validate(PolicyFile)
-    version = sha256(json.dumps(document.value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()[:12]
+    version = sha256(
+        json.dumps(document.value, sort_keys=True, ensure_ascii=False, default=str).encode()
+    ).hexdigest()[:12]
     hardening = tuple(document.build(_hardening, h, ("hardening", i)) for i, h in enumerate(read.hardening))
     guards = []
     for index, guard in enumerate(read.guards):
@@ -201,7 +203,8 @@ def _guard(read: GuardFile, kinds: Mapping[str, Mapping[Stage, tuple[str, ...]]]
     parameters: dict[str, object] = {}
     if read.patterns is not None:
         parameters["patterns"] = [p.model_dump(exclude_none=True) for p in read.patterns]
-    debounce = read.debounce and core.Debounce(read.debounce.threshold, read.debounce.windows)
+    low = read.debounce
+    debounce = None if low is None else core.Debounce(low.threshold, low.windows)
     return core.Guard(
         read.name,
         stage,

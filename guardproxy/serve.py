@@ -45,7 +45,9 @@ def bind(host: str, port: int) -> socket.socket:
 def api_server(core: Core) -> Server:
     """The API side."""
     limits = core.settings.limits
-    protocol = type("BoundProtocol", (Protocol,), {"max_head_bytes": limits.max_head_bytes, "head_s": limits.head_s})
+    protocol = type(
+        "BoundProtocol", (Protocol,), {"max_head_bytes": limits.max_head_bytes, "head_s": limits.head_s}
+    )
     return Server(
         uvicorn.Config(
             Api(core),

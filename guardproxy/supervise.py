@@ -18,9 +18,13 @@ import tempfile
 from ipaddress import ip_address
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
 
 from guardproxy.errors import PolicyError, SettingsError
 from guardproxy.settings import Settings
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log = logging.getLogger("guardproxy")
 RESTART_S = 1.0
@@ -28,7 +32,9 @@ RESTART_S = 1.0
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
     if not settings.upstream.url:
         raise SettingsError("upstream: required: the model server's URL (--upstream URL)")
     _refuse_open_door(settings.host)
@@ -130,7 +136,7 @@ class Supervisor:
             if process.is_alive():
                 process.kill()
 
-    def _registry(self) -> object:
+    def _registry(self) -> CollectorRegistry:
         from prometheus_client import CollectorRegistry, multiprocess  # noqa: PLC0415 - as above
 
         registry = CollectorRegistry()
@@ -146,7 +152,7 @@ class Supervisor:
         process = context.Process(target=worker, args=(self._settings, api, theirs), name="guardproxy-worker")
         process.start()
         theirs.close()
-        assert process.pid is not None  # noqa: S101 - it was started
+        assert process.pid is not None
         self._workers[process.pid] = process, ours
         asyncio.get_running_loop().add_reader(ours.fileno(), self._hear, process.pid, ours)
 
@@ -181,12 +187,12 @@ class Supervisor:
     async def _reload(self, core: object) -> None:
         from guardproxy.app import Core  # noqa: PLC0415 - as above
 
-        assert isinstance(core, Core)  # noqa: S101 - `watch` gives back what it was given
+        assert isinstance(core, Core)
         try:
             wanted = core.prepare()
         except PolicyError as error:
             core.metrics.policy_reloads.labels("failed").inc()
-            log.error("policies not reloaded, the old ones stay: %s", error)  # noqa: TRY400 - the message says it
+            log.error("policies not reloaded, the old ones stay: %s", error)
             return
         if wanted == core.digest:
             return
@@ -223,7 +229,9 @@ class Supervisor:
 
 def worker(settings: Settings, api: socket.socket, connection: Connection) -> None:
     """The main function of a worker process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
     _new_loop(_work(settings, api, connection))
 
 
@@ -256,7 +264,9 @@ async def _work(settings: Settings, api: socket.socket, connection: Connection) 
 
     loop.add_reader(connection.fileno(), hear)
     loop.add_signal_handler(signal.SIGTERM, stop)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal's ^C reaches the supervisor, which stops us
+    loop.add_signal_handler(
+        signal.SIGINT, lambda: None
+    )  # the terminal's ^C reaches the supervisor, which stops us
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     reporter = asyncio.create_task(_report(core, connection))
     try:
@@ -269,7 +279,7 @@ async def _work(settings: Settings, api: socket.socket, connection: Connection) 
 async def _report(core: object, connection: Connection) -> None:
     from guardproxy.app import Core  # noqa: PLC0415 - as above
 
-    assert isinstance(core, Core)  # noqa: S101 - built a few lines above
+    assert isinstance(core, Core)
     while True:
         with contextlib.suppress(OSError):
             connection.send(("ready", "yes" if await core.is_ready() else "no"))

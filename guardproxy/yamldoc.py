@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,7 @@ from guardproxy.errors import PolicyError
 
 MAX_CHARS = 4_000_000
 Place = tuple[str | int, ...]
+JsonSchema = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 R = TypeVar("R")
@@ -137,18 +138,16 @@ def _siblings(model: type[BaseModel], place: Place) -> list[str]:
     """The keys that a mapping at this place may have, read off the JSON Schema."""
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.get("$defs", {})
-    here = schema
+    here: JsonSchema = schema
     for step in place:
         here = _resolve(here, definitions)
         here = here.get("items", {}) if isinstance(step, int) else here.get("properties", {}).get(step, {})
     return list(_resolve(here, definitions).get("properties", {}))
 
 
-def _resolve(schema: dict[str, object], definitions: dict[str, dict[str, object]]) -> dict[str, object]:
-    for one in [schema, *schema.get("anyOf", ())]:  # type: ignore[misc]  # JSON Schema: a list of schemas
+def _resolve(schema: JsonSchema, definitions: dict[str, JsonSchema]) -> JsonSchema:
+    alternatives: list[JsonSchema] = [schema, *schema.get("anyOf", ())]
+    for one in alternatives:
         if "$ref" in one:
             return definitions[str(one["$ref"]).rpartition("/")[2]]
-    for one in schema.get("anyOf", ()):  # type: ignore[attr-defined]  # as above
-        if one.get("type") == "array":
-            return dict(one)
-    return schema
+    return next((one for one in alternatives if one.get("type") == "array"), schema)

@@ -56,7 +56,11 @@ def explain(policy: Policy) -> Iterator[str]:
     for stage, kinds in ((Stage.INPUT, INPUT_KINDS), (Stage.OUTPUT, OUTPUT_KINDS)):
         unlooked = [k for k in kinds if k not in policy.looked_at(stage) and k != "image_text"]
         if unlooked:
-            fate = "refused" if policy.unjudged_refused and stage is Stage.OUTPUT else "passed and named as unjudged"
+            fate = (
+                "refused"
+                if policy.unjudged_refused and stage is Stage.OUTPUT
+                else "passed and named as unjudged"
+            )
             yield f"  {stage.value}: no guard looks at {', '.join(unlooked)}: {fate}"
 
 

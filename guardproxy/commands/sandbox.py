@@ -181,7 +181,9 @@ class Turn:
     def _answer(self) -> str:
         form = (self._body.get("response_format") or {}).get("type")
         if form in ("json_object", "json_schema"):
-            schema = (self._body["response_format"].get("json_schema") or {}).get("schema") or {"type": "object"}
+            schema = (self._body["response_format"].get("json_schema") or {}).get("schema") or {
+                "type": "object"
+            }
             return msgspec.json.encode(_example(schema)).decode()
         language = "ja" if _KANA.search(self.prompt) else "en"
         return PREFIX + " ".join(self._sentences(language))
@@ -189,7 +191,11 @@ class Turn:
     def _sentences(self, language: str) -> Iterator[str]:
         if self._pictures:
             seen = ", ".join(self._pictures)
-            yield f"画像が{len(self._pictures)}枚見えます: {seen}。" if language == "ja" else f"I see {len(self._pictures)} picture(s): {seen}."
+            yield (
+                f"画像が{len(self._pictures)}枚見えます: {seen}。"
+                if language == "ja"
+                else f"I see {len(self._pictures)} picture(s): {seen}."
+            )
         if "/refuse" in self.prompt:
             yield REFUSAL[language]
         elif "/unsafe" in self.prompt:
@@ -261,7 +267,9 @@ class Turn:
             yield {**head, "choices": [], "usage": self._usage(done)}
 
     def _deltas(self) -> Iterator[dict[str, Any]]:
-        def each(delta: dict[str, Any], words: list[str] | None = None, finish: str | None = None) -> Iterator[Any]:
+        def each(
+            delta: dict[str, Any], words: list[str] | None = None, finish: str | None = None
+        ) -> Iterator[Any]:
             for index in range(self._n):
                 logprobs = self._logprobs(words) if words else None
                 yield {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
@@ -269,7 +277,9 @@ class Turn:
         yield from each({"role": "assistant", "content": ""})
         if self._tool:
             name = {"index": 0, "id": "call_sandbox", "type": "function"}
-            yield from each({"tool_calls": [{**name, "function": {"name": self._tool["name"], "arguments": ""}}]})
+            yield from each(
+                {"tool_calls": [{**name, "function": {"name": self._tool["name"], "arguments": ""}}]}
+            )
             for start in range(0, len(self._tool["arguments"]), 8):
                 piece = self._tool["arguments"][start : start + 8]
                 yield from each({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
@@ -315,5 +325,11 @@ def _example(schema: dict[str, Any]) -> object:
     kind = schema.get("type", "object")
     if kind == "object":
         return {name: _example(sub) for name, sub in (schema.get("properties") or {}).items()}
-    samples: dict[str, object] = {"string": "sandbox", "integer": 1, "number": 1.0, "boolean": True, "array": []}
+    samples: dict[str, object] = {
+        "string": "sandbox",
+        "integer": 1,
+        "number": 1.0,
+        "boolean": True,
+        "array": [],
+    }
     return samples.get(str(kind))

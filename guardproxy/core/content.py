@@ -149,9 +149,7 @@ def _segments_of(message: Message, turn: int) -> list[Segment]:
     for part in message.parts:
         if isinstance(part, TextPart):
             if part.text:
-                found.append(
-                    Segment(message.role, part.place, part.text, untrusted=untrusted, turn=turn)
-                )
+                found.append(Segment(message.role, part.place, part.text, untrusted=untrusted, turn=turn))
         else:
             found.append(Segment("image", part.place, image=part, untrusted=True, turn=turn))
     if message.name:

@@ -97,6 +97,7 @@ class Lane:
         self._kept_from = 0
 
     def receive(self, text: str) -> None:
+        """Take more text of the channel."""
         self.received += len(text)
         if self.mode is None:
             self.cleared = self.received
@@ -108,11 +109,13 @@ class Lane:
             self.cleared = self.received
 
     def receive_end(self) -> None:
+        """No more text will come."""
         self.ended = True
         if self.mode is None or self.received == 0:
             self.finished = True
 
     def next_window(self, choice: int, channel: str, early: bool) -> Window | None:
+        """The next text to judge; one window at a time is in flight."""
         if self.mode is None or self.in_flight or self.finished:
             return None
         end = self._grid.last_cut

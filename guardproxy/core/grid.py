@@ -12,8 +12,10 @@ SENTENCE_CUT = 48
 
 _SENTENCE_END = re.compile(r"[\n。！？｡]|[.!?…](?=\s)")
 _WIDE = re.compile(r"[ᄀ-ᇿ⺀-\ua4cf가-\ud7ff豈-\ufaff︰-﹏＀-￯\U00020000-\U0003ffff]")
-_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
-                        "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
 
 
 def weight(text: str) -> int:
@@ -50,7 +52,7 @@ class Grid:
         joined = self._previous + char
         # A full stop ends a sentence only once the space after it has arrived: the cut is then
         # before the space, so that "3.14" is never torn.
-        ended_before = len(joined) == 2 and _SENTENCE_END.match(joined) is not None  # noqa: PLR2004 - a pair
+        ended_before = len(joined) == 2 and _SENTENCE_END.match(joined) is not None
         if ended_before and joined[0] not in "\n。！？｡" and self._weight >= self._soft:
             self._cut()
         self._length += 1

@@ -1,5 +1,6 @@
-"""A policy's rules go into their slot of a request. Runs after judging; changes no client text
-except that `spotlight` marks untrusted text as such.
+"""A policy's rules go into their slot of a request.
+
+Runs after judging; changes no client text except that `spotlight` marks untrusted text as such.
 """
 
 from __future__ import annotations

@@ -21,7 +21,19 @@ _HOMOGLYPHS = dict(
         "abcdefhijklmnopqrstuvvwxyyabydeikoptuxww",
         strict=False,
     )
-) | {"ı": "i", "ø": "o", "ɡ": "g", "ɑ": "a", "ꓲ": "l", "’": "'", "‘": "'", "“": '"', "”": '"', "‐": "-", "–": "-"}
+) | {
+    "ı": "i",
+    "ø": "o",
+    "ɡ": "g",
+    "ɑ": "a",
+    "ꓲ": "l",
+    "’": "'",
+    "‘": "'",
+    "“": '"',
+    "”": '"',
+    "‐": "-",
+    "–": "-",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +69,7 @@ def fold(text: str) -> Folded:
     while index < len(text):
         end = index + 1
         # A base character and its combining marks fold together, so that か + ゛ becomes が.
-        while end < len(text) and (
-            unicodedata.combining(text[end]) or text[end] in "\uff9e\uff9f"
-        ):
+        while end < len(text) and (unicodedata.combining(text[end]) or text[end] in "\uff9e\uff9f"):
             end += 1
         piece = _fold_cluster(text[index:end])
         if piece:

@@ -64,13 +64,15 @@ def _bucket(hashes: npt.NDArray[np.uint64], salt: int) -> Indices:
 
 def _words(codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """A hash for each word: prefix sums of code × base^position, shifted back to the word's start."""
-    is_word = (codes > 127) | ((codes >= 48) & (codes <= 57)) | ((codes >= 97) & (codes <= 122)) | (codes == 39)
+    is_word = (
+        (codes > 127) | ((codes >= 48) & (codes <= 57)) | ((codes >= 97) & (codes <= 122)) | (codes == 39)
+    )
     edges = np.flatnonzero(np.diff(np.concatenate(([False], is_word, [False])).astype(np.int8)))
     if edges.size == 0:
         return np.empty(0, np.uint64)
     starts, ends = edges[::2], edges[1::2]
     sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(codes * _POWERS[: codes.size], dtype=np.uint64)))
-    return (sums[ends] - sums[starts]) * _inverse_powers()[starts]  # type: ignore[no-any-return]  # numpy's stubs
+    return (sums[ends] - sums[starts]) * _inverse_powers()[starts]
 
 
 def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices:
@@ -82,7 +84,9 @@ def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices
         salt: Keeps two texts' n-grams apart.
     """
     found: list[Indices] = []
-    codes = np.frombuffer(f" {folded[:WINDOW]} ".encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
+    codes = np.frombuffer(f" {folded[:WINDOW]} ".encode("utf-32-le", "replace"), dtype=np.uint32).astype(
+        np.uint64
+    )
     with np.errstate(over="ignore"):
         words = _words(codes)
         found.append(_bucket(words, salt * 16 + 1))

@@ -144,7 +144,7 @@ def _pattern(index: int, one: Mapping[str, str]) -> Pattern:
         if re.match(r"\w", literal[-1], re.ASCII):
             expression = rf"{expression}\b"
         return Pattern(name, expression, literal, len(literal))
-    assert regex is not None  # noqa: S101 - one of the two is set
+    assert regex is not None
     try:
         re2.compile(regex)
     except re2.error as error:

@@ -36,9 +36,13 @@ DETECTORS: Mapping[str, Entry] = {
     "jailbreak": Entry(
         "guardproxy.detectors.classifiers:jailbreak", ("user", "assistant", "tool", "tools"), ()
     ),
-    "harmful_request": Entry("guardproxy.detectors.classifiers:harmful_request", ("user", "assistant", "system"), ()),
+    "harmful_request": Entry(
+        "guardproxy.detectors.classifiers:harmful_request", ("user", "assistant", "system"), ()
+    ),
     "harmful_answer": Entry(
-        "guardproxy.detectors.classifiers:harmful_answer", (), ("content", "reasoning", "refusal", "tool_arguments")
+        "guardproxy.detectors.classifiers:harmful_answer",
+        (),
+        ("content", "reasoning", "refusal", "tool_arguments"),
     ),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
 }

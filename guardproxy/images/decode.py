@@ -65,7 +65,10 @@ def split_data_url(url: str, place: str, limits: ImageLimits) -> bytes:
 
 def _too_large(place: str, limits: ImageLimits) -> WireError:
     return WireError(
-        f"{place}: a picture may have at most {limits.max_bytes} bytes", param=place, status=413, code="image_too_large"
+        f"{place}: a picture may have at most {limits.max_bytes} bytes",
+        param=place,
+        status=413,
+        code="image_too_large",
     )
 
 
@@ -128,7 +131,7 @@ def flatten(image: Image.Image) -> Image.Image:
         return bare if "transparency" not in image.info else _on_white(image)
     if image.mode.startswith("I") or image.mode == "F":
         low, high = image.getextrema()
-        top = 65535.0 if isinstance(high, (int, float)) and high > 255 else 255.0  # noqa: PLR2004 - 8 bits
+        top = 65535.0 if isinstance(high, (int, float)) and high > 255 else 255.0
         del low
         return image.convert("F").point(lambda v: v * (255.0 / top)).convert("L")
     if "A" in image.getbands() or "transparency" in image.info or image.mode in ("P", "PA"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -83,7 +83,7 @@ class Api:
         identity = request_id(scope)
         started = False
 
-        async def sending(message: dict[str, object]) -> None:
+        async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal started
             started = True
             await send(message)
@@ -94,7 +94,7 @@ class Api:
             await _send_fault(sending, error, _headers(identity))
         except (ClientGone, asyncio.CancelledError):
             return
-        except Exception:  # noqa: BLE001 - the last resort: nothing of a bug may reach the client, nor stop the process
+        except Exception:
             log.exception("request %s failed", identity)
             if started:
                 raise  # the server breaks the connection off: never a stream that looks complete
@@ -165,7 +165,7 @@ class Api:
             plan = service.plan_for(model)
         except WireError as error:
             account = service.account(plan, model)
-            account.end("rejected" if error.status < 500 else "upstream_error")  # noqa: PLR2004 - HTTP
+            account.end("rejected" if error.status < 500 else "upstream_error")
             service.settle(account)
             raise
         account = service.account(plan, model)
@@ -176,7 +176,7 @@ class Api:
             (b"x-guardproxy-version", plan.policy.version.encode()),
         ]
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs has a task
+        assert task is not None
         watcher = asyncio.create_task(_hang_up(receive, task))
         try:
             await _serve(exchange, request, send, headers)

@@ -30,7 +30,7 @@ class HttpLimits:
     body_s: float = 60.0
 
 
-class ClientGone(Exception):  # noqa: N818 - not an error: the client hung up
+class ClientGone(Exception):
     """The client closed its connection."""
 
 

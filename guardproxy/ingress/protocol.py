@@ -73,7 +73,9 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         fault = self._fault or msg
-        status = b"431 Request Header Fields Too Large" if fault.startswith("The head") else b"400 Bad Request"
+        status = (
+            b"431 Request Header Fields Too Large" if fault.startswith("The head") else b"400 Bad Request"
+        )
         body = error_body(fault, type_="invalid_request_error", code="invalid_http")
         self.transport.write(
             b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"

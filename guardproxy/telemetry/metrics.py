@@ -40,7 +40,10 @@ class Metrics:
             ("what",), registry=registry,
         )  # fmt: skip
         self.fields_dropped = Counter(
-            "guardproxy_fields_dropped", "Request fields that were not forwarded", ("field",), registry=registry
+            "guardproxy_fields_dropped",
+            "Request fields that were not forwarded",
+            ("field",),
+            registry=registry,
         )
         self.policy_reloads = Counter(
             "guardproxy_policy_reloads", "Reloads of the policies, by result", ("result",), registry=registry
@@ -62,7 +65,10 @@ class Metrics:
             buckets=_SLOW, registry=registry,
         )  # fmt: skip
         self.in_flight = Gauge(
-            "guardproxy_exchanges_in_flight", "Exchanges under way", registry=registry, multiprocess_mode="livesum"
+            "guardproxy_exchanges_in_flight",
+            "Exchanges under way",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.policy_info = Gauge(
             "guardproxy_policy_info", "1 for the version in force of each policy",

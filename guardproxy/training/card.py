@@ -109,7 +109,11 @@ def _source_line(  # noqa: PLR0913 - one argument for each column
     of = own_positive if own_positive.size >= _FEW else positive
     rates = [
         "-" if some.size == 0 else f"{(some >= t).mean():.1%}"
-        for some, t in ((own_negative, thresholds[0]), (own_positive, thresholds[0]), (own_positive, thresholds[1]))
+        for some, t in (
+            (own_negative, thresholds[0]),
+            (own_positive, thresholds[0]),
+            (own_positive, thresholds[1]),
+        )
     ]
     licence = LICENCES.get(source, "not learnt from")
     figure = f"{auroc(of, against):.3f}"

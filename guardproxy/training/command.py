@@ -39,7 +39,9 @@ def run(rows: Sequence[Path], out: Path) -> int:
     try:
         import sklearn
     except ImportError:
-        raise SettingsError("guardproxy train needs the extra guardproxy[train], which is not installed") from None
+        raise SettingsError(
+            "guardproxy train needs the extra guardproxy[train], which is not installed"
+        ) from None
     out.mkdir(parents=True, exist_ok=True)
     heads = read(rows)
     sections = []
@@ -55,16 +57,18 @@ def train_head(rows: list[Row], path: Path) -> tuple[NgramModel, Scored, list[Ro
     """One classifier: scores with whole sources kept apart first, then the shipped weights on all."""
     learn = _thin([r for r in rows if r.source in LICENCES])
     apart = _thin([r for r in rows if r.source in EVALUATION_ONLY])
-    if len({r.label for r in learn}) < 2:  # noqa: PLR2004 - both labels
+    if len({r.label for r in learn}) < 2:
         raise SettingsError(f"{path.stem}: rows of both labels are needed, got {len(learn)} of one")
     matrix = _matrix(learn)
     labels = np.asarray([r.label for r in learn])
     raw = np.zeros(len(learn))
     for fold_sources in _folds(learn):
         held = np.asarray([r.source in fold_sources for r in learn])
-        if len(set(labels[~held])) < 2:  # noqa: PLR2004 - both labels
+        if len(set(labels[~held])) < 2:
             continue
-        weights, bias = _fit(matrix[~held], labels[~held], [r for r, h in zip(learn, held, strict=True) if not h])
+        weights, bias = _fit(
+            matrix[~held], labels[~held], [r for r, h in zip(learn, held, strict=True) if not h]
+        )
         raw[held] = matrix[held] @ weights + bias
     platt = _platt(raw, labels, learn)
     weights, bias = _fit(matrix, labels, learn)
@@ -78,7 +82,9 @@ def train_head(rows: list[Row], path: Path) -> tuple[NgramModel, Scored, list[Ro
 
 def _thin(rows: list[Row]) -> list[Row]:
     """At most so many rows of a source, spread evenly; identical texts once."""
-    unique = list({(r.source, r.text[:400], (r.question or "")[:100]): r for r in rows if r.text.strip()}.values())
+    unique = list(
+        {(r.source, r.text[:400], (r.question or "")[:100]): r for r in rows if r.text.strip()}.values()
+    )
     kept: list[Row] = []
     for source in sorted({r.source for r in unique}):
         own = [r for r in unique if r.source == source]
@@ -100,7 +106,9 @@ def _matrix(rows: list[Row]) -> Any:
         size = math.sqrt(max(own.size + QUESTION_SHARE**2 * asked.size, 1.0))
         indices.append(np.concatenate((own, asked)))
         values.append(
-            np.concatenate((np.full(own.size, 1 / size), np.full(asked.size, QUESTION_SHARE / size))).astype(np.float32)
+            np.concatenate((np.full(own.size, 1 / size), np.full(asked.size, QUESTION_SHARE / size))).astype(
+                np.float32
+            )
         )
     starts = np.concatenate(([0], np.cumsum([i.size for i in indices])))
     return csr_matrix((np.concatenate(values), np.concatenate(indices), starts), shape=(len(rows), BUCKETS))

@@ -139,7 +139,9 @@ class _Connection(asyncio.Protocol):
         self._pool.forget(self)
         if self._response is not None and not self._complete:
             # An answer without a length ends with the connection (RFC 9112, 6.3); any other is broken.
-            framed = "content-length" in self._response.headers or "transfer-encoding" in self._response.headers
+            framed = (
+                "content-length" in self._response.headers or "transfer-encoding" in self._response.headers
+            )
             if self._headed and not framed:
                 self._complete = True
             else:
@@ -149,13 +151,13 @@ class _Connection(asyncio.Protocol):
     # What llhttp calls.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        assert self._response is not None  # noqa: S101 - a parser exists only with a response
+        assert self._response is not None
         self._response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        assert self._response is not None and self._parser is not None  # noqa: S101, PT018 - as above
+        assert self._response is not None and self._parser is not None  # noqa: PT018 - as above
         self._response.status = self._parser.get_status_code()
-        if self._response.status >= 200:  # noqa: PLR2004 - 1xx announce, the answer follows
+        if self._response.status >= 200:
             self._headed = True
             self._keep_alive = self._parser.should_keep_alive()
         else:
@@ -181,7 +183,7 @@ class _Connection(asyncio.Protocol):
 
     async def ask(self, head: bytes, body: bytes, timeout_s: float) -> Response:
         """Send a request and wait for the answer's head."""
-        assert self._transport is not None  # noqa: S101 - made by create_connection
+        assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
         self._response = Response(self)
         self._headed = self._complete = self.got_bytes = self._woken = False
@@ -288,7 +290,13 @@ class Pool:
             headers: Further header lines, each ending in CRLF.
         """
         length = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body) if body else b""
-        head = f"{method} {self.target.prefix}{path} HTTP/1.1\r\n".encode() + self._head + length + headers + b"\r\n"
+        head = (
+            f"{method} {self.target.prefix}{path} HTTP/1.1\r\n".encode()
+            + self._head
+            + length
+            + headers
+            + b"\r\n"
+        )
         while True:
             connection = self._take_idle()
             reused = connection is not None
@@ -327,7 +335,9 @@ class Pool:
         except TimeoutError:
             raise UpstreamTimeout("The model server could not be reached in time") from None
         except OSError:
-            raise UpstreamError("The model server could not be reached", code="upstream_unreachable") from None
+            raise UpstreamError(
+                "The model server could not be reached", code="upstream_unreachable"
+            ) from None
         self._open.add(connection)
         return connection
 

@@ -63,7 +63,7 @@ def _bound_depth(body: bytes) -> None:
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
     depth = deepest = 0
-    in_string = escaped = False
+    in_string = False
     for match in re.finditer(rb'[\[\]{}"]|\\.', body, re.DOTALL):
         token = match[0]
         if token == b'"':
@@ -73,7 +73,6 @@ def _bound_depth(body: bytes) -> None:
             deepest = max(deepest, depth)
         elif not in_string and token in b"]}":
             depth -= 1
-    del escaped
     if deepest > MAX_DEPTH:
         raise WireError(f"The body is nested too deeply (more than {MAX_DEPTH} levels)", code="invalid_json")
 
@@ -147,7 +146,9 @@ def _messages(value: object, dropped: list[str]) -> tuple[Message, ...]:
     if not isinstance(value, list):
         raise wrong("messages", "an array", value)
     if not 1 <= len(value) <= MAX_MESSAGES:
-        raise WireError(f"messages: expected 1 to {MAX_MESSAGES} messages, got {len(value)}", param="messages")
+        raise WireError(
+            f"messages: expected 1 to {MAX_MESSAGES} messages, got {len(value)}", param="messages"
+        )
     messages = tuple(_message(f"messages[{i}]", m, dropped) for i, m in enumerate(value))
     last = messages[-1]
     if last.role not in ("user", "tool"):
@@ -175,9 +176,7 @@ def _message(place: str, value: object, dropped: list[str]) -> Message:
         raise WireError(f"{place}.content: required", param=f"{place}.content")
     name, call_id = value.get("name"), value.get("tool_call_id")
     if name is not None and (not isinstance(name, str) or not _NAME.fullmatch(name)):
-        raise WireError(
-            f"{place}.name: expected 1 to 128 letters, digits, _ . or -", param=f"{place}.name"
-        )
+        raise WireError(f"{place}.name: expected 1 to 128 letters, digits, _ . or -", param=f"{place}.name")
     if call_id is not None and (not isinstance(call_id, str) or not _NAME.fullmatch(call_id)):
         raise WireError(f"{place}.tool_call_id: expected an identifier", param=f"{place}.tool_call_id")
     parts = tuple(_parts(f"{place}.content", content, dropped))
@@ -300,11 +299,13 @@ def _tool(at: str, value: object, dropped: list[str]) -> Tool:
 def _tool_choice(value: object, tools: tuple[Tool, ...]) -> str | None:
     """`auto`, `none`, `required`, or `=NAME` for a named tool."""
     if value is None or value in ("auto", "none", "required"):
-        return value  # type: ignore[return-value]  # narrowed by the membership test
+        return value
     function = value.get("function") if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or name not in {t.name for t in tools}:
-        raise WireError("tool_choice: expected auto, none, required or a tool of this request", param="tool_choice")
+        raise WireError(
+            "tool_choice: expected auto, none, required or a tool of this request", param="tool_choice"
+        )
     return f"={name}"
 
 

@@ -44,7 +44,7 @@ class WireLogprob(Struct):
     token: str
     logprob: float
     bytes: list[int] | None = None
-    top_logprobs: list[Json] = []  # noqa: RUF012 - msgspec copies defaults
+    top_logprobs: list[Json] = []
 
 
 class WireLogprobs(Struct):
@@ -129,7 +129,7 @@ def events_of(answer: WireAnswer) -> Iterable[Event]:
 def rewritten(event: Event) -> WireChoice:
     """The choice of an event as it may be sent: with its redactions and without their logprobs."""
     choice = event.payload
-    assert isinstance(choice, WireChoice)  # noqa: S101 - the payload that `events_of` put there
+    assert isinstance(choice, WireChoice)
     if not event.altered:
         return choice
     texts = iter(event.texts)
@@ -222,7 +222,9 @@ def scrubbed_usage(usage: Json | None) -> Json | None:
 def block_choice(index: int, message: str, *, streamed: bool) -> WireChoice:
     """A choice that the proxy blocked: the message, `content_filter`, no tool calls, no logprobs."""
     if streamed:
-        return WireChoice(index, delta=WireText(content=message), logprobs=None, finish_reason="content_filter")
+        return WireChoice(
+            index, delta=WireText(content=message), logprobs=None, finish_reason="content_filter"
+        )
     text = WireText(role="assistant", content=message, refusal=None)
     return WireChoice(index, message=text, logprobs=None, finish_reason="content_filter")
 
@@ -251,7 +253,9 @@ def blocked_input(  # noqa: PLR0913 - one value for each field of the answer
     ]
     for index in range(n):
         last = index == n - 1 and not include_usage
-        pieces.append(chunk(head, [block_choice(index, message, streamed=True)], model, note if last else None))
+        pieces.append(
+            chunk(head, [block_choice(index, message, streamed=True)], model, note if last else None)
+        )
     if include_usage:
         pieces.append(usage_chunk(head, usage, model, note))
     return b"".join(pieces) + DONE

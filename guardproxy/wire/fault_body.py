@@ -11,9 +11,7 @@ _PATH = re.compile(r"(?:(?<=^)|(?<=[\s'\"(=:]))(?:/[\w.@+-]+){2,}/?|[A-Za-z]:\\[
 
 def error_body(message: str, *, type_: str, code: str | None, param: str | None = None) -> bytes:
     """`{"error": {message, type, param, code}}` as JSON."""
-    return msgspec.json.encode(
-        {"error": {"message": message, "type": type_, "param": param, "code": code}}
-    )
+    return msgspec.json.encode({"error": {"message": message, "type": type_, "param": param, "code": code}})
 
 
 def type_for(status: int) -> str:
@@ -24,7 +22,7 @@ def type_for(status: int) -> str:
         404: "not_found_error",
         429: "rate_limit_error",
     }
-    return known.get(status, "invalid_request_error" if status < 500 else "server_error")  # noqa: PLR2004 - HTTP
+    return known.get(status, "invalid_request_error" if status < 500 else "server_error")
 
 
 def scrub(message: str, limit: int = 500) -> str:

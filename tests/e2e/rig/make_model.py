@@ -67,7 +67,10 @@ def build(out: Path) -> None:
     model = LlavaForConditionalGeneration(config)
     model.model.language_model.load_state_dict(language.model.state_dict())
     model.tie_weights()
-    tower = {k.replace("vision_tower.vision_model.", "vision_tower."): v.float() for k, v in load_file(TOWER).items()}
+    tower = {
+        k.replace("vision_tower.vision_model.", "vision_tower."): v.float()
+        for k, v in load_file(TOWER).items()
+    }
     model.model.vision_tower.load_state_dict(_below(tower, "vision_tower."), strict=False)
     model.model.multi_modal_projector.load_state_dict(_below(tower, "multi_modal_projector."))
     model.to(torch.bfloat16).save_pretrained(out)

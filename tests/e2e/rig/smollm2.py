@@ -24,13 +24,20 @@ _TOP = {
 
 def _without_rope_permutation(weights: np.ndarray, heads: int) -> np.ndarray:
     rows = weights.shape[0]
-    return weights.reshape(heads, rows // heads // 2, 2, *weights.shape[1:]).swapaxes(1, 2).reshape(weights.shape)
+    return (
+        weights.reshape(heads, rows // heads // 2, 2, *weights.shape[1:])
+        .swapaxes(1, 2)
+        .reshape(weights.shape)
+    )
 
 
 def _state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     reader = GGUFReader(path)
     fields = {k: v.contents() for k, v in reader.fields.items() if not k.startswith("tokenizer.ggml.")}
-    heads = {"attn_q": fields["llama.attention.head_count"], "attn_k": fields["llama.attention.head_count_kv"]}
+    heads = {
+        "attn_q": fields["llama.attention.head_count"],
+        "attn_k": fields["llama.attention.head_count_kv"],
+    }
     state = {}
     for tensor in reader.tensors:
         weights, name = dequantize(tensor.data, tensor.tensor_type), tensor.name
