@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, time
 
 import msgspec
 
@@ -358,6 +358,7 @@ class Exchange:
             self._message,
             note,
             answer_id=f"chatcmpl-{secrets.token_hex(12)}",
+            created=int(time()),
             stream=self.request.stream,
             include_usage=self.request.include_usage,
             n=self.request.n,

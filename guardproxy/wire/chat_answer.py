@@ -239,12 +239,20 @@ def body(head: WireAnswer, choices: list[WireChoice], model: str, note: Json) ->
 
 
 def blocked_input(  # noqa: PLR0913 - one value for each field of the answer
-    model: str, message: str, note: Json, *, answer_id: str, stream: bool, include_usage: bool, n: int
+    model: str,
+    message: str,
+    note: Json,
+    *,
+    answer_id: str,
+    created: int,
+    stream: bool,
+    include_usage: bool,
+    n: int,
 ) -> bytes:
     """A whole answer made by the proxy: every choice is the block message."""
     usage: Json = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     kind = "chat.completion.chunk" if stream else "chat.completion"
-    head = WireAnswer(id=answer_id, object=kind, created=0, usage=usage)
+    head = WireAnswer(id=answer_id, object=kind, created=created, usage=usage)
     if not stream:
         return body(head, [block_choice(i, message, streamed=False) for i in range(n)], model, note)
     pieces = [

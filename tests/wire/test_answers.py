@@ -1,0 +1,164 @@
+"""Answers and streams: only named fields, every channel as text, written anew."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardproxy.core.gate import Event
+from guardproxy.wire import chat_answer, fault_body, sse
+from tests.fakes import answer, chunk
+
+
+def event(message: dict[str, Any], key: str = "message") -> Event:
+    body = {"choices": [{"index": 0, key: message, "finish_reason": None, "logprobs": {"content": []}}]}
+    return next(iter(chat_answer.events_of(chat_answer.read(json.dumps(body).encode()))))
+
+
+FULL = {
+    "content": "c", "reasoning": "r1", "reasoning_content": "r2", "refusal": "n",
+    "tool_calls": [{"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}, {"index": 1}],
+    "function_call": {"arguments": "x"},
+}  # fmt: skip
+
+
+def test_every_channel_is_text_for_the_gate() -> None:
+    assert event(FULL).texts == (
+        ("content", "c"), ("reasoning", "r1"), ("reasoning", "r2"), ("refusal", "n"),
+        ("tool_arguments", "f\n{}"), ("tool_arguments", "x"),
+    )  # fmt: skip
+    assert event({}, "delta").texts == ()
+
+
+def test_redactions_are_put_back_into_their_channel() -> None:
+    one = event(FULL)
+    one.altered, one.texts = True, tuple((c, f"{t}!") for c, t in one.texts)
+    text = json.loads(msgspec.json.encode(chat_answer.rewritten(one)))
+    message = text["message"]
+    assert message["content"] == "c!"
+    assert (message["reasoning"], message["reasoning_content"], message["refusal"]) == ("r1!", "r2!", "n!")
+    assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}!"}
+    assert message["function_call"] == {"arguments": "x!"}
+    assert text["logprobs"] is None
+
+
+def test_a_redacted_event_without_text_or_logprobs_stays_as_it_is() -> None:
+    bare = chat_answer.read(b'{"choices":[{"index":0}]}')
+    one = next(iter(chat_answer.events_of(bare)))
+    one.altered = True
+    assert json.loads(msgspec.json.encode(chat_answer.rewritten(one))) == {"index": 0}
+    named = event({"tool_calls": [{"function": {"name": "f"}}]})
+    named.altered = True
+    assert chat_answer.rewritten(named).message
+
+
+def test_an_untouched_event_is_written_as_it_came() -> None:
+    data = chunk({"content": "hi"}).removeprefix(b"data: ").strip()
+    head = chat_answer.read(data)
+    one = next(iter(chat_answer.events_of(head)))
+    out = json.loads(chat_answer.chunk(head, [chat_answer.rewritten(one)], "m").removeprefix(b"data: "))
+    assert out["choices"] == [
+        {"index": 0, "delta": {"content": "hi"}, "logprobs": None, "finish_reason": None}
+    ]
+    assert out["id"] == "chatcmpl-1"
+
+
+def test_what_is_not_named_is_left_behind() -> None:
+    head = chat_answer.read(json.dumps(answer("hi")).encode())
+    choices = [chat_answer.rewritten(e) for e in chat_answer.events_of(head)]
+    out = chat_answer.body(head, choices, "m", {"action": "allow"})
+    assert b"prompt_token_ids" not in out
+    assert b"kv_transfer_params" not in out
+    assert json.loads(out)["guardproxy"] == {"action": "allow"}
+    no_usage = chat_answer.read(b'{"id":"x","choices":[]}')
+    assert "usage" not in json.loads(chat_answer.body(no_usage, [], "m", {}))
+
+
+def test_usage_holds_only_the_known_counts() -> None:
+    assert chat_answer.scrubbed_usage({"prompt_tokens": 1, "odd": 2}) == {"prompt_tokens": 1}
+    assert chat_answer.scrubbed_usage(None) is None
+
+
+@pytest.mark.parametrize("include_usage", [False, True])
+def test_an_input_block_can_be_told_as_an_answer(include_usage: bool) -> None:
+    def told(stream: bool) -> bytes:
+        return chat_answer.blocked_input(
+            "m",
+            "no",
+            {"action": "block"},
+            answer_id="x",
+            created=1,
+            stream=stream,
+            include_usage=include_usage,
+            n=2,
+        )
+
+    whole = json.loads(told(stream=False))
+    assert [c["finish_reason"] for c in whole["choices"]] == ["content_filter"] * 2
+    events = sse.Decoder().receive(told(stream=True))
+    assert events[-1] == b"[DONE]"
+    last = json.loads(events[-2])
+    assert last["guardproxy"] == {"action": "block"}
+    assert ("usage" in last) is include_usage
+
+
+@given(
+    st.lists(st.text(max_size=20).map(lambda t: t.replace("\r", "").replace("\n", "")), max_size=5), st.data()
+)
+def test_events_are_the_same_for_any_chunking(texts: list[str], data: st.DataObject) -> None:
+    whole = b"".join(b"data: " + t.encode("utf-8", "replace") + b"\n\n" for t in texts if t)
+    decoder, found, at = sse.Decoder(), [], 0
+    while at < len(whole):
+        size = data.draw(st.integers(1, 9))
+        found += decoder.receive(whole[at : at + size])
+        at += size
+    assert found == [t.encode("utf-8", "replace") for t in texts if t]
+    assert not decoder.unfinished
+
+
+def test_other_legal_spellings_of_events() -> None:
+    decoder = sse.Decoder()
+    assert decoder.receive(b": comment\n\ndata:x\r\n\r") == []
+    assert decoder.receive(b"\nevent: e\ndata: a\ndata: b\n\n\n\n") == [b"x", b"a\nb"]
+    decoder.receive(b"data: half")
+    assert decoder.unfinished
+
+
+def test_an_endless_event_is_refused() -> None:
+    with pytest.raises(sse.EventTooLong):
+        sse.Decoder(max_event_bytes=10).receive(b"x" * 11)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            b'{"error": {"message": "no file /models/secret/x.bin here", "param": "p"}}',
+            ("no file [path] here", "p"),
+        ),
+        (b'{"error": "Unauthorized"}', ("Unauthorized", None)),
+        (b'{"detail": "Not Found"}', ("Not Found", None)),
+        (b'{"error": {"message": 3, "param": 3}}', ("The model server answered with an error", None)),
+        (b'{"error": 3}', ("The model server answered with an error", None)),
+        (b"<html>", ("The model server answered with an error", None)),
+        (b"[]", ("The model server answered with an error", None)),
+    ],
+)
+def test_upstream_errors_of_any_shape_are_read(body: bytes, said: tuple[str, str | None]) -> None:
+    assert fault_body.upstream_message(body) == said
+
+
+def test_error_types_follow_the_status() -> None:
+    assert fault_body.type_for(429) == "rate_limit_error"
+    assert fault_body.type_for(418) == "invalid_request_error"
+    assert fault_body.type_for(503) == "server_error"
+
+
+def test_an_error_is_told_in_openais_envelope() -> None:
+    body = json.loads(fault_body.error_body("m", type_="t", code="c", param="p"))
+    assert body == {"error": {"message": "m", "type": "t", "param": "p", "code": "c"}}
