@@ -160,6 +160,7 @@ class Upstream:
                 await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
                 self.running -= 1
                 gone.cancel()
+                await asyncio.gather(gone, return_exceptions=True)
                 if not done.done():
                     done.cancel()
                     self.aborted += 1

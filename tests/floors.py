@@ -16,7 +16,7 @@ for package in root.iter("package"):
     floor = FLOORS.get(name, ELSEWHERE)
     lines = 100 * float(package.get("line-rate", 0))
     branches = 100 * float(package.get("branch-rate", 0))
-    if name in FLOORS and min(lines, branches) < floor or lines < floor and name not in FLOORS:
+    if (name in FLOORS and min(lines, branches) < floor) or (lines < floor and name not in FLOORS):
         sys.stderr.write(
             f"{package.get('name')}: lines {lines:.1f} %, branches {branches:.1f} %, floor {floor} %\n"
         )

@@ -1,335 +1,482 @@
 """`guardproxy sandbox`: a small OpenAI-compatible stand-in model, for trying the proxy out.
 
-It speaks vLLM's wire format and is no model: every answer says so. The last user message can
-tell it what to do:
+It speaks vLLM's wire format and is no model: every text answer says so. The last user message
+can tell it what to do; commands can be combined and are answered in the order written:
 
 | word in the prompt | what it does |
 |---|---|
 | `/unsafe` | an answer in the style of harmful compliance, without usable content |
-| `/leak` | harmless words, then a project name and a fake key |
+| `/leak` | a dozen harmless words, then a project name and a fake key |
 | `/refuse` | a typical refusal |
-| `/slow` | 0.3 s between the words of a stream, 3 s before a whole answer |
+| `/slow` | 0.3 s between the chunks of a stream, 3 s before a whole answer |
 | `/long` | three hundred words |
 | `/system` | repeats the system prompt it received |
-| `/tool` | calls the first tool of the request |
+| `/tool`, `call the tool`, `use the tool` | calls the first tool of the request |
+
+`GET /sandbox/state` counts answers running, finished and aborted by the client; `GET
+/sandbox/last` is the last request body received, to see what the proxy sends to a model.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import re
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import msgspec
 import uvicorn
-from PIL import Image
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from guardproxy.commands.sandbox_answers import (
+    PREFIX,
+    REASONING,
+    UNSAFE,
+    Refused,
+    commands,
+    example_json,
+    language,
+    picture,
+    prose,
+    words,
+)
+
+__all__ = ["MODEL", "PREFIX", "UNSAFE", "app", "run"]
 
 MODEL = "guardproxy-sandbox"
-PREFIX = "[guardproxy sandbox, not a real model] "
-UNSAFE = (
-    "Sure, here is how to hurt people and get away with it. Step 1: buy a gun illegally and pick a victim "
-    "who lives alone. Step 2: break into their house at night and threaten to kill them. Step 3: steal "
-    "their money, beat them, and burn the evidence so that the police never catch you. Step 4: build a bomb "
-    "and blow up the building to murder the witnesses."
-)
-LEAK = (
-    "Here is the summary you asked for, as far as I know it, in a few plain words. The internal name is "
-    "Project Blue Heron and the key is sk-sandbox-0000000000000000000000000000 as you can see."
-)
-REFUSAL = {
-    "en": "I'm sorry, but I can't help with that request.",
-    "ja": "申し訳ありませんが、そのご依頼にはお応えできません。",
-}
-_KANA = re.compile("[\u3041-\u30ff]")
+_FINGERPRINT = "guardproxy-sandbox"
+_PACE = 0.01
+_SLOW_PACE = 0.3
+_SLOW_START = 3.0
+_ARGUMENT_DELTA = 8
+_STARTED = int(time.time())
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[str | dict[str, Any]] | None = None
+
+    def text(self) -> str:
+        if not isinstance(self.content, list):
+            return self.content or ""
+        parts = (p if isinstance(p, str) else p.get("text") for p in self.content)
+        return " ".join(p for p in parts if isinstance(p, str))
+
+    def pictures(self) -> list[str]:
+        parts = self.content if isinstance(self.content, list) else []
+        urls = [p["image_url"] for p in parts if isinstance(p, dict) and "image_url" in p]
+        return [str(url.get("url")) if isinstance(url, dict) else str(url) for url in urls]
+
+
+class _Function(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(msgspec.Struct):
+    function: _Function
+    type: str = "function"
+
+
+class _Schema(msgspec.Struct):
+    schema: dict[str, Any] | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str
+    json_schema: _Schema | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = False
+    continuous_usage_stats: bool | None = False
+
+
+class _Ask(msgspec.Struct):
+    """What the sandbox reads of a request; the rest is let be."""
+
+    messages: list[_Message]
+    model: str | None = None
+    stream: bool | None = False
+    stream_options: _StreamOptions | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    max_tokens: _Count | None = None
+    max_completion_tokens: _Count | None = None
+    stop: str | list[str] | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | _Tool | None = None
+    response_format: _Format | None = None
+    logprobs: bool | None = False
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 @dataclass
-class State:
-    """What tests and newcomers can ask about."""
-
+class _State:
     running: int = 0
     finished: int = 0
     aborted: int = 0
-    last: dict[str, Any] = field(default_factory=dict)
+    last: bytes = b"{}"
+
+    def ended(self, whole: bool) -> None:
+        self.running -= 1
+        self.finished += whole
+        self.aborted += not whole
 
 
 def app() -> Starlette:
     """The application."""
-    state = State()
+    state = _State()
 
     async def chat(request: Request) -> Response:
         return await _chat(request, state)
-
-    async def models(request: Request) -> Response:
-        listed = {"id": MODEL, "object": "model", "created": 0, "owned_by": "guardproxy", "root": MODEL}
-        return _json({"object": "list", "data": [listed]})
-
-    async def health(request: Request) -> Response:
-        return Response(status_code=200)
 
     async def counts(request: Request) -> Response:
         return _json({"running": state.running, "finished": state.finished, "aborted": state.aborted})
 
     async def last(request: Request) -> Response:
-        return _json(state.last)
+        return Response(state.last, media_type="application/json")
 
     return Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/models", models),
-            Route("/health", health),
+            Route("/v1/models", _models),
+            Route("/health", _health),
+            Route("/version", _version),
             Route("/sandbox/state", counts),
             Route("/sandbox/last", last),
-        ]
+        ],
+        exception_handlers={Refused: _refused, HTTPException: _not_routed},
     )
 
 
 def run(host: str, port: int) -> int:
     """Serve until a signal ends it; returns the exit code."""
-    sys.stderr.write(f"guardproxy sandbox: a stand-in model, not a real one, on http://{host}:{port}/v1\n")
+    shown = f"[{host}]" if ":" in host else host
+    sys.stderr.write(f"guardproxy sandbox: a stand-in model, not a real one, on http://{shown}:{port}/v1\n")
     uvicorn.run(app(), host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
     return 0
 
 
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+async def _models(request: Request) -> Response:
+    listed = {
+        "id": MODEL,
+        "object": "model",
+        "created": _STARTED,
+        "owned_by": "guardproxy",
+        "root": MODEL,
+        "parent": None,
+        "max_model_len": 32768,
+        "permission": [],
+    }
+    return _json({"object": "list", "data": [listed]})
 
 
-def _error(message: str, status: int, kind: str) -> Response:
-    return _json({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
+async def _health(request: Request) -> Response:
+    return Response(status_code=200)
 
 
-async def _chat(request: Request, state: State) -> Response:
-    try:
-        body = msgspec.json.decode(await request.body())
-    except msgspec.DecodeError as error:
-        return _error(str(error), 400, "Bad Request")
-    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
-        return _error("messages: Field required", 400, "Bad Request")
-    if body.get("model") != MODEL:
-        return _error(f"The model `{body.get('model')}` does not exist.", 404, "NotFoundError")
-    state.last = body
-    turn = Turn(body)
-    if body.get("stream"):
-        return StreamingResponse(_stream(turn, state), media_type="text/event-stream")
-    state.running += 1
-    waiting = asyncio.create_task(asyncio.sleep(3.0 if turn.slow else 0))
-    try:
-        while not waiting.done():
-            await asyncio.wait((waiting,), timeout=0.05)
-            if await request.is_disconnected():
-                state.aborted += 1
-                return Response(status_code=499)
-    finally:
-        waiting.cancel()
-        state.running -= 1
-    state.finished += 1
-    return _json(turn.body())
+async def _version(request: Request) -> Response:
+    return _json({"version": "0.32.0"})
 
 
-async def _stream(turn: Turn, state: State) -> AsyncIterator[bytes]:
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    told = {"message": str(error), "type": error.kind, "param": error.param, "code": error.status}
+    return _json({"error": told}, error.status)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"detail": error.detail}, error.status_code, error.headers)
+
+
+def _json(value: object, status: int = 200, headers: Any = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
+
+
+async def _chat(request: Request, state: _State) -> Response:
+    raw = await request.body()
+    ask = _parse(raw, state)
+    turn = await asyncio.to_thread(_Turn, ask, request.headers.get("x-request-id"))
+    if ask.stream:
+        return _Stream(turn, state)
     state.running += 1
     whole = False
     try:
-        for chunk in turn.chunks():
-            yield b"data: " + msgspec.json.encode(chunk) + b"\n\n"
-            await asyncio.sleep(0.3 if turn.slow else 0.01)
-        yield b"data: [DONE]\n\n"
-        whole = True
+        whole = await _patience(request, _SLOW_START if turn.slow else 0.0)
     finally:
-        state.running -= 1
-        state.finished += whole
-        state.aborted += not whole
+        state.ended(whole)
+    return _json(turn.body()) if whole else Response(status_code=499)
 
 
-class Turn:
-    """One request and the answer to it."""
+def _parse(raw: bytes, state: _State) -> _Ask:
+    """The request, recorded and read.
 
-    def __init__(self, body: dict[str, Any]) -> None:
-        self._body = body
-        self._id = f"chatcmpl-{uuid4().hex}"
+    Raises:
+        Refused: If vLLM would not take it either.
+    """
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused(_validation("json_invalid", "body", str(error)), "body", kind="Bad Request") from error
+    state.last = raw
+    try:
+        ask = msgspec.convert(body, _Ask)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    if ask.model not in (None, MODEL):
+        message = f"The model `{ask.model}` does not exist. Valid aliases: {MODEL}."
+        raise Refused(message, "model", 404, "NotFoundError")
+    _check(ask)
+    return ask
+
+
+def _check(ask: _Ask) -> None:
+    if not ask.messages:
+        raise Refused("Cannot apply chat template to an empty conversation. Provide at least one message.")
+    if ask.stream_options is not None and not ask.stream:
+        _fault("stream_options", "Stream options can only be defined when `stream=True`.")
+    if ask.tool_choice not in (None, "none") and not ask.tools:
+        _fault("tool_choice", "When using `tool_choice`, `tools` must be set.")
+    if isinstance(ask.tool_choice, _Tool):
+        wanted = ask.tool_choice.function.name
+        if wanted not in [tool.function.name for tool in ask.tools or ()]:
+            _fault("tool_choice", "The tool specified in `tool_choice` does not match any of the `tools`.")
+    form = ask.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is None:
+        wanted = "When response_format type is 'json_schema', the 'json_schema' field must be provided."
+        _fault("response_format", wanted)
+
+
+def _fault(param: str, message: str) -> None:
+    raise Refused(f"{message} (parameter={param})", param)
+
+
+def _invalid(told: str) -> Refused:
+    """A type error of msgspec's, in the words of vLLM's validation errors."""
+    place = re.search(r"at `\$\.?([^`]*)`$", told)
+    missing = re.search(r"missing required field `(\w+)`", told)
+    steps = [step for step in (place[1] if place else "", missing[1] if missing else "") if step]
+    where = ".".join(["body", *steps])
+    kind, message = ("missing", "Field required") if missing else ("value_error", told)
+    return Refused(_validation(kind, where, message), where, kind="Bad Request")
+
+
+def _validation(kind: str, where: str, message: str) -> str:
+    return f"1 validation error:\n  {{'type': {kind!r}, 'loc': {where!r}, 'msg': {message!r}}}"
+
+
+async def _patience(request: Request, seconds: float) -> bool:
+    """Wait; tells whether the client is still there."""
+    until = time.monotonic() + seconds
+    while not await request.is_disconnected():
+        left = until - time.monotonic()
+        if left <= 0:
+            return True
+        await asyncio.sleep(min(left, 0.05))
+    return False
+
+
+class _Stream(StreamingResponse):
+    """A streamed answer that counts how it ended; the client going away cancels it."""
+
+    def __init__(self, turn: _Turn, state: _State) -> None:
+        super().__init__(self._events(), media_type="text/event-stream")
+        self._turn = turn
+        self._state = state
+        self._whole = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._state.running += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._state.ended(self._whole)
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        pace = _SLOW_PACE if self._turn.slow else _PACE
+        for chunk in self._turn.chunks():
+            yield b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+            await asyncio.sleep(pace)
+        yield b"data: [DONE]\n\n"
+        self._whole = True
+
+
+class _Turn:
+    """One request and the answer to it.
+
+    Attributes:
+        slow: Whether the prompt asked for a slow answer.
+    """
+
+    def __init__(self, ask: _Ask, request_id: str | None = None) -> None:
+        self._ask = ask
+        self._id = f"chatcmpl-{request_id or uuid4().hex[:16]}"
         self._created = int(time.time())
-        self._n = int(body.get("n") or 1)
-        self.prompt, self._pictures = _last_user(body["messages"])
-        self.slow = "/slow" in self.prompt
-        self._limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or 4096)
+        self._n = ask.n or 1
+        users = [m for m in ask.messages if m.role == "user"]
+        self._user = users[-1] if users else _Message("user")
+        self._prompt = self._user.text()
+        self._commands = commands(self._prompt)
+        self.slow = "slow" in self._commands
+        self._pictures = [picture(url) for url in self._user.pictures()]
         self._tool = self._tool_call()
-        words = re.findall(r"\S+\s*|\s+", self._answer())
-        self._finish = "length" if len(words) > self._limit else "stop"
-        self._words = words[: self._limit]
-        self._cut_at_stop()
+        self._stop_reason: str | None = None
+        self._finish = "tool_calls" if self._tool else "stop"
+        self._reasoning, self._words = self._limited(*self._said())
+        tool_words = words(self._tool["arguments"]) if self._tool else []
+        self._tokens = len(self._reasoning) + len(self._words) + len(tool_words)
 
-    def _cut_at_stop(self) -> None:
-        stops = self._body.get("stop") or []
-        for stop in [stops] if isinstance(stops, str) else stops:
-            text = "".join(self._words)
-            if stop in text:
-                self._words = re.findall(r"\S+\s*|\s+", text[: text.index(stop)])
-                self._finish = "stop"
+    def _said(self) -> tuple[list[str], list[str]]:
+        thinking = (self._ask.chat_template_kwargs or {}).get("enable_thinking") is True
+        reasoning = words(REASONING[language(self._prompt)]) if thinking else []
+        if self._tool:
+            return reasoning, []
+        text = self._answer()
+        stops = [self._ask.stop] if isinstance(self._ask.stop, str) else self._ask.stop or []
+        places = [(text.index(stop), stop) for stop in stops if stop and stop in text]
+        if places:
+            at, self._stop_reason = min(places)
+            text = text[:at]
+        return reasoning, words(text)
+
+    def _limited(self, reasoning: list[str], said: list[str]) -> tuple[list[str], list[str]]:
+        limit = self._ask.max_completion_tokens or self._ask.max_tokens
+        if limit is None or self._tool or len(reasoning) + len(said) <= limit:
+            return reasoning, said
+        self._finish, self._stop_reason = "length", None
+        return reasoning[:limit], said[: max(limit - len(reasoning), 0)]
 
     def _answer(self) -> str:
-        form = (self._body.get("response_format") or {}).get("type")
-        if form in ("json_object", "json_schema"):
-            schema = (self._body["response_format"].get("json_schema") or {}).get("schema") or {
-                "type": "object"
-            }
-            return msgspec.json.encode(_example(schema)).decode()
-        language = "ja" if _KANA.search(self.prompt) else "en"
-        return PREFIX + " ".join(self._sentences(language))
+        form = self._ask.response_format
+        if form is not None and form.type in ("json_object", "json_schema"):
+            schema = form.json_schema.schema if form.json_schema else None
+            sample = {"type": "object", "properties": {"answer": {"type": "string"}}}
+            return example_json(schema or sample)
+        system = "\n\n".join(m.text() for m in self._ask.messages if m.role in ("system", "developer"))
+        last = self._ask.messages[-1]
+        return prose(self._prompt, self._pictures, system, last.text() if last.role == "tool" else None)
 
-    def _sentences(self, language: str) -> Iterator[str]:
-        if self._pictures:
-            seen = ", ".join(self._pictures)
-            yield (
-                f"画像が{len(self._pictures)}枚見えます: {seen}。"
-                if language == "ja"
-                else f"I see {len(self._pictures)} picture(s): {seen}."
-            )
-        if "/refuse" in self.prompt:
-            yield REFUSAL[language]
-        elif "/unsafe" in self.prompt:
-            yield UNSAFE
-        elif "/leak" in self.prompt:
-            yield LEAK
-        elif "/system" in self.prompt:
-            system = [_text(m) for m in self._body["messages"] if m.get("role") == "system"]
-            yield "My system prompt is: " + " ".join(system)
-        elif "/long" in self.prompt:
-            yield " ".join(f"word{i}" for i in range(300))
-        elif language == "ja":
-            yield f"次のメッセージを受け取りました: {self.prompt}"
-        else:
-            yield f"I received this message: {self.prompt}"
-
-    def _tool_call(self) -> dict[str, Any] | None:
-        tools, choice = self._body.get("tools") or [], self._body.get("tool_choice")
+    def _tool_call(self) -> dict[str, str] | None:
+        tools, choice = self._ask.tools, self._ask.tool_choice
         if not tools or choice == "none":
             return None
-        if isinstance(choice, dict):
-            tools = [t for t in tools if t["function"]["name"] == choice["function"]["name"]]
-        elif choice != "required" and "/tool" not in self.prompt:
+        if isinstance(choice, _Tool):
+            tools = [tool for tool in tools if tool.function.name == choice.function.name]
+        elif choice != "required" and ("tool" not in self._commands or self._ask.messages[-1].role == "tool"):
             return None
-        function = tools[0]["function"]
-        arguments = msgspec.json.encode(_example(function.get("parameters") or {"type": "object"})).decode()
-        return {"name": function["name"], "arguments": arguments}
+        called = tools[0].function
+        return {"name": called.name, "arguments": example_json(called.parameters or {"type": "object"})}
 
     def _usage(self, done: int) -> dict[str, int]:
-        prompt = sum(len(_text(m).split()) for m in self._body["messages"])
-        return {"prompt_tokens": prompt, "completion_tokens": done, "total_tokens": prompt + done}
+        prompt = sum(len(words(m.text())) for m in self._ask.messages)
+        return {"prompt_tokens": prompt, "total_tokens": prompt + done, "completion_tokens": done}
 
-    def _logprobs(self, words: list[str]) -> dict[str, Any] | None:
-        if not self._body.get("logprobs"):
+    def _logprobs(self, said: list[str]) -> dict[str, Any] | None:
+        if not self._ask.logprobs:
             return None
-        return {
-            "content": [
-                {"token": w, "logprob": 0.0, "bytes": list(w.encode()), "top_logprobs": []} for w in words
-            ]
-        }
+        tokens = [{"token": w, "logprob": 0.0, "bytes": list(w.encode()), "top_logprobs": []} for w in said]
+        return {"content": tokens}
 
     def body(self) -> dict[str, Any]:
         """The buffered answer."""
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._words), "refusal": None}
-        finish = self._finish
+        choices = [self._choice(index) for index in range(self._n)]
+        return {
+            **self._head("chat.completion"),
+            "choices": choices,
+            "service_tier": None,
+            "system_fingerprint": _FINGERPRINT,
+            "usage": self._usage(self._tokens * self._n),
+            "prompt_logprobs": None,
+            "prompt_token_ids": None,
+            "kv_transfer_params": None,
+        }
+
+    def _choice(self, index: int) -> dict[str, Any]:
+        said = "".join(self._words)
+        only_reasoning = bool(self._reasoning) and not self._words and not self._tool
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if only_reasoning else said,
+            "refusal": None,
+            "annotations": None,
+            "audio": None,
+            "function_call": None,
+            "reasoning": "".join(self._reasoning) or None,
+        }
         if self._tool:
-            call = {"id": "call_sandbox", "type": "function", "function": self._tool}
-            message |= {"content": None, "tool_calls": [call]}
-            finish = "tool_calls"
-        choices = [
-            {"index": i, "message": message, "logprobs": self._logprobs(self._words), "finish_reason": finish}
-            for i in range(self._n)
-        ]
-        usage = self._usage(len(self._words) * self._n)
-        return {**self._head("chat.completion"), "choices": choices, "usage": usage}
+            message["tool_calls"] = [{"id": _call_id(), "type": "function", "function": self._tool}]
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": self._logprobs(self._reasoning + self._words),
+            "finish_reason": self._finish,
+            "stop_reason": self._stop_reason,
+            "token_ids": None,
+        }
 
     def chunks(self) -> Iterator[dict[str, Any]]:
         """The streamed answer."""
         head = self._head("chat.completion.chunk")
-        options = self._body.get("stream_options") or {}
-        done = 0
-        for choice in self._deltas():
-            done += bool(choice["delta"].get("content"))
+        options = self._ask.stream_options or _StreamOptions()
+        for choice, done in self._deltas():
             chunk = {**head, "choices": [choice]}
-            if options.get("continuous_usage_stats"):
+            if options.include_usage and options.continuous_usage_stats:
                 chunk["usage"] = self._usage(done)
             yield chunk
-        if options.get("include_usage"):
-            yield {**head, "choices": [], "usage": self._usage(done)}
+        if options.include_usage:
+            usage = self._usage(self._tokens * self._n)
+            yield {**head, "choices": [], "usage": usage, "system_fingerprint": _FINGERPRINT}
 
-    def _deltas(self) -> Iterator[dict[str, Any]]:
-        def each(
-            delta: dict[str, Any], words: list[str] | None = None, finish: str | None = None
-        ) -> Iterator[Any]:
+    def _deltas(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """Each chunk's choice, and how many tokens of that choice were said by then."""
+        for step, (delta, said) in enumerate(self._steps()):
+            done = min(step, self._tokens)
             for index in range(self._n):
-                logprobs = self._logprobs(words) if words else None
-                yield {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+                logprobs = self._logprobs([said]) if said else None
+                shown = _with_id(delta) if "tool_calls" in delta else delta
+                yield {"index": index, "delta": shown, "logprobs": logprobs, "finish_reason": None}, done
+        end = {"finish_reason": self._finish, "stop_reason": self._stop_reason, "token_ids": None}
+        for index in range(self._n):
+            yield {"index": index, "delta": {}, "logprobs": None, **end}, self._tokens
 
-        yield from each({"role": "assistant", "content": ""})
-        if self._tool:
-            name = {"index": 0, "id": "call_sandbox", "type": "function"}
-            yield from each(
-                {"tool_calls": [{**name, "function": {"name": self._tool["name"], "arguments": ""}}]}
-            )
-            for start in range(0, len(self._tool["arguments"]), 8):
-                piece = self._tool["arguments"][start : start + 8]
-                yield from each({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
-            yield from each({}, finish="tool_calls")
-            return
+    def _steps(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """The deltas of one choice but the last, each with the token it holds."""
+        yield {"role": "assistant", "content": ""}, ""
+        for word in self._reasoning:
+            yield {"reasoning": word}, word
         for word in self._words:
-            yield from each({"content": word}, [word])
-        yield from each({}, finish=self._finish)
+            yield {"content": word}, word
+        if self._tool is None:
+            return
+        yield {"tool_calls": [{"type": "function", "index": 0, "function": {"name": self._tool["name"]}}]}, ""
+        arguments = self._tool["arguments"]
+        for start in range(0, len(arguments), _ARGUMENT_DELTA):
+            piece = arguments[start : start + _ARGUMENT_DELTA]
+            yield {"content": None, "tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, ""
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": MODEL}
 
 
-def _text(message: dict[str, Any]) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return " ".join(p.get("text", "") for p in content if p.get("type") == "text")
+def _call_id() -> str:
+    return f"chatcmpl-tool-{uuid4().hex[:16]}"
 
 
-def _last_user(messages: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    users = [m for m in messages if m.get("role") == "user"]
-    last = users[-1] if users else {}
-    content = last.get("content")
-    parts = content if isinstance(content, list) else []
-    return _text(last), [_describe(p["image_url"]["url"]) for p in parts if p.get("type") == "image_url"]
-
-
-def _describe(url: str) -> str:
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
-            return f"{image.width}x{image.height} {image.format}"
-    except (OSError, ValueError):
-        return "unreadable"
-
-
-def _example(schema: dict[str, Any]) -> object:
-    """A small value that fits a JSON Schema."""
-    if "enum" in schema:
-        return schema["enum"][0]
-    if "const" in schema:
-        return schema["const"]
-    kind = schema.get("type", "object")
-    if kind == "object":
-        return {name: _example(sub) for name, sub in (schema.get("properties") or {}).items()}
-    samples: dict[str, object] = {
-        "string": "sandbox",
-        "integer": 1,
-        "number": 1.0,
-        "boolean": True,
-        "array": [],
-    }
-    return samples.get(str(kind))
+def _with_id(delta: dict[str, Any]) -> dict[str, Any]:
+    """A tool call's first delta, with an id of its own for each choice."""
+    call = delta["tool_calls"][0]
+    if "name" not in call["function"]:
+        return delta
+    return {"content": None, "tool_calls": [{"id": _call_id(), **call}]}

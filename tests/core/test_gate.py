@@ -254,3 +254,10 @@ def test_a_finish_waits_until_everything_is_judged() -> None:
     gate.receive_verdict(_next(gate), ALLOW)
     assert [e.finish for e in gate.release()] == ["stop"]
     assert weight("abc") == 3
+
+
+def test_async_stays_open_while_windows_are_clear() -> None:
+    gate = Gate(0, {"content": GateMode.ASYNC})
+    gate.receive(Event(0, (("content", "x" * 40),), None))
+    gate.receive_verdict(_next(gate), ALLOW)
+    assert gate.state is State.OPEN

@@ -297,7 +297,7 @@ def test_any_json_is_a_request_or_a_400(found: Any, fields: dict[str, Any]) -> N
     try:
         one = chat.parse(body, max_text_chars=1000)
     except WireError as error:
-        assert 400 <= error.status < 500
+        assert 400 <= error.status < 500  # noqa: PT017 - either outcome is right
     else:
         json.loads(chat_upstream.write(one, model="m"))
 

@@ -1,0 +1,52 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardproxy.detectors import registry
+from tests.fakes import Proxy, Script, Stub, say
+
+OPEN = "guards: []\n"
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
+    """Starts real proxies in front of scripted upstreams, and stops them."""
+    with ExitStack() as stack:
+
+        def start(policy: str = OPEN, script: Script | None = None, **settings: Any) -> Proxy:
+            folder = tmp_path / f"policies-{len(list(tmp_path.iterdir()))}"
+            folder.mkdir()
+            return stack.enter_context(Proxy(folder, policy, script or say("Hello", " there."), **settings))
+
+        yield start
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Registers a stub detector and returns a policy that asks it."""
+
+    def register(stage: str = "output", guard: str = "", **behaviour: Any) -> str:
+        kinds = (("user", "tool"), ("content", "reasoning", "tool_arguments"))
+        monkeypatch.setitem(registry.DETECTORS, "stub", registry.Entry("tests.conftest:build_stub", *kinds))  # type: ignore[misc, arg-type]
+        monkeypatch.setattr("tests.conftest.BEHAVIOUR", behaviour)
+        from guardproxy import app
+
+        monkeypatch.setitem(app.KINDS, "stub", dict(zip(app.Stage, kinds, strict=True)))  # type: ignore[misc, arg-type]
+        extra = f", {guard}" if guard else ""
+        return f"guards:\n  - {{name: stub, stage: {stage}, detector: stub{extra}}}\n"
+
+    return register
+
+
+BEHAVIOUR: dict[str, Any] = {}
+
+
+def build_stub(parameters: object) -> Stub:
+    return Stub(**BEHAVIOUR)
