@@ -20,12 +20,11 @@ can tell it what to do; commands can be combined and are answered in the order w
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -41,12 +40,18 @@ from guardproxy.commands.sandbox_answers import (
     PREFIX,
     REASONING,
     UNSAFE,
+    Ask,
+    Message,
     Refused,
+    StreamOptions,
+    Tool,
     commands,
     example_json,
+    invalid,
     language,
     picture,
     prose,
+    read,
     words,
 )
 
@@ -59,66 +64,6 @@ _SLOW_PACE = 0.3
 _SLOW_START = 3.0
 _ARGUMENT_DELTA = 8
 _STARTED = int(time.time())
-
-_Count = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class _Message(msgspec.Struct):
-    role: str
-    content: str | list[str | dict[str, Any]] | None = None
-
-    def text(self) -> str:
-        if not isinstance(self.content, list):
-            return self.content or ""
-        parts = (p if isinstance(p, str) else p.get("text") for p in self.content)
-        return " ".join(p for p in parts if isinstance(p, str))
-
-    def pictures(self) -> list[str]:
-        parts = self.content if isinstance(self.content, list) else []
-        urls = [p["image_url"] for p in parts if isinstance(p, dict) and "image_url" in p]
-        return [str(url.get("url")) if isinstance(url, dict) else str(url) for url in urls]
-
-
-class _Function(msgspec.Struct):
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class _Tool(msgspec.Struct):
-    function: _Function
-    type: str = "function"
-
-
-class _Schema(msgspec.Struct):
-    schema: dict[str, Any] | None = None
-
-
-class _Format(msgspec.Struct):
-    type: str
-    json_schema: _Schema | None = None
-
-
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = False
-    continuous_usage_stats: bool | None = False
-
-
-class _Ask(msgspec.Struct):
-    """What the sandbox reads of a request; the rest is let be."""
-
-    messages: list[_Message]
-    model: str | None = None
-    stream: bool | None = False
-    stream_options: _StreamOptions | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
-    max_tokens: _Count | None = None
-    max_completion_tokens: _Count | None = None
-    stop: str | list[str] | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | _Tool | None = None
-    response_format: _Format | None = None
-    logprobs: bool | None = False
-    chat_template_kwargs: dict[str, Any] | None = None
 
 
 @dataclass
@@ -220,7 +165,7 @@ async def _chat(request: Request, state: _State) -> Response:
     return _json(turn.body()) if whole else Response(status_code=499)
 
 
-def _parse(raw: bytes, state: _State) -> _Ask:
+def _parse(raw: bytes, state: _State) -> Ask:
     """The request, recorded and read.
 
     Raises:
@@ -229,52 +174,9 @@ def _parse(raw: bytes, state: _State) -> _Ask:
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(_validation("json_invalid", "body", str(error)), "body", kind="Bad Request") from error
+        raise invalid("json_invalid", "body", str(error)) from error
     state.last = raw
-    try:
-        ask = msgspec.convert(body, _Ask)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from error
-    if ask.model not in (None, MODEL):
-        message = f"The model `{ask.model}` does not exist. Valid aliases: {MODEL}."
-        raise Refused(message, "model", 404, "NotFoundError")
-    _check(ask)
-    return ask
-
-
-def _check(ask: _Ask) -> None:
-    if not ask.messages:
-        raise Refused("Cannot apply chat template to an empty conversation. Provide at least one message.")
-    if ask.stream_options is not None and not ask.stream:
-        _fault("stream_options", "Stream options can only be defined when `stream=True`.")
-    if ask.tool_choice not in (None, "none") and not ask.tools:
-        _fault("tool_choice", "When using `tool_choice`, `tools` must be set.")
-    if isinstance(ask.tool_choice, _Tool):
-        wanted = ask.tool_choice.function.name
-        if wanted not in [tool.function.name for tool in ask.tools or ()]:
-            _fault("tool_choice", "The tool specified in `tool_choice` does not match any of the `tools`.")
-    form = ask.response_format
-    if form is not None and form.type == "json_schema" and form.json_schema is None:
-        wanted = "When response_format type is 'json_schema', the 'json_schema' field must be provided."
-        _fault("response_format", wanted)
-
-
-def _fault(param: str, message: str) -> None:
-    raise Refused(f"{message} (parameter={param})", param)
-
-
-def _invalid(told: str) -> Refused:
-    """A type error of msgspec's, in the words of vLLM's validation errors."""
-    place = re.search(r"at `\$\.?([^`]*)`$", told)
-    missing = re.search(r"missing required field `(\w+)`", told)
-    steps = [step for step in (place[1] if place else "", missing[1] if missing else "") if step]
-    where = ".".join(["body", *steps])
-    kind, message = ("missing", "Field required") if missing else ("value_error", told)
-    return Refused(_validation(kind, where, message), where, kind="Bad Request")
-
-
-def _validation(kind: str, where: str, message: str) -> str:
-    return f"1 validation error:\n  {{'type': {kind!r}, 'loc': {where!r}, 'msg': {message!r}}}"
+    return read(body, MODEL)
 
 
 async def _patience(request: Request, seconds: float) -> bool:
@@ -320,13 +222,13 @@ class _Turn:
         slow: Whether the prompt asked for a slow answer.
     """
 
-    def __init__(self, ask: _Ask, request_id: str | None = None) -> None:
+    def __init__(self, ask: Ask, request_id: str | None = None) -> None:
         self._ask = ask
         self._id = f"chatcmpl-{request_id or uuid4().hex[:16]}"
         self._created = int(time.time())
         self._n = ask.n or 1
         users = [m for m in ask.messages if m.role == "user"]
-        self._user = users[-1] if users else _Message("user")
+        self._user = users[-1] if users else Message("user")
         self._prompt = self._user.text()
         self._commands = commands(self._prompt)
         self.slow = "slow" in self._commands
@@ -372,7 +274,7 @@ class _Turn:
         tools, choice = self._ask.tools, self._ask.tool_choice
         if not tools or choice == "none":
             return None
-        if isinstance(choice, _Tool):
+        if isinstance(choice, Tool):
             tools = [tool for tool in tools if tool.function.name == choice.function.name]
         elif choice != "required" and ("tool" not in self._commands or self._ask.messages[-1].role == "tool"):
             return None
@@ -429,7 +331,7 @@ class _Turn:
     def chunks(self) -> Iterator[dict[str, Any]]:
         """The streamed answer."""
         head = self._head("chat.completion.chunk")
-        options = self._ask.stream_options or _StreamOptions()
+        options = self._ask.stream_options or StreamOptions()
         for choice, done in self._deltas():
             chunk = {**head, "choices": [choice]}
             if options.include_usage and options.continuous_usage_stats:

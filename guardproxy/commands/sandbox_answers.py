@@ -1,4 +1,4 @@
-"""What the sandbox says: its scripted texts, its view of pictures and its minimal JSON values.
+"""What the sandbox reads and says: requests, scripted texts, pictures and minimal JSON values.
 
 The words of the prompt that choose a text are listed in `guardproxy.commands.sandbox`.
 """
@@ -9,7 +9,7 @@ import base64
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from PIL import Image
@@ -72,6 +72,130 @@ class Refused(Exception):
         self.param = param
         self.status = status
         self.kind = kind
+
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Message(msgspec.Struct):
+    """A message of the conversation."""
+
+    role: str
+    content: str | list[str | dict[str, Any]] | None = None
+
+    def text(self) -> str:
+        """Its text parts, joined."""
+        if not isinstance(self.content, list):
+            return self.content or ""
+        parts = (p if isinstance(p, str) else p.get("text") for p in self.content)
+        return " ".join(p for p in parts if isinstance(p, str))
+
+    def pictures(self) -> list[str]:
+        """The addresses of its pictures."""
+        parts = self.content if isinstance(self.content, list) else []
+        urls = [p["image_url"] for p in parts if isinstance(p, dict) and "image_url" in p]
+        return [str(url.get("url")) if isinstance(url, dict) else str(url) for url in urls]
+
+
+class Function(msgspec.Struct):
+    """A function that can be called."""
+
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(msgspec.Struct):
+    """A tool, or the choice of one."""
+
+    function: Function
+    type: str = "function"
+
+
+class _Schema(msgspec.Struct):
+    schema: dict[str, Any] | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str
+    json_schema: _Schema | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    """What the stream tells beside the answer."""
+
+    include_usage: bool | None = False
+    continuous_usage_stats: bool | None = False
+
+
+class Ask(msgspec.Struct):
+    """What the sandbox reads of a request; the rest is let be."""
+
+    messages: list[Message]
+    model: str | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    max_tokens: _Count | None = None
+    max_completion_tokens: _Count | None = None
+    stop: str | list[str] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Tool | None = None
+    response_format: _Format | None = None
+    logprobs: bool | None = False
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+def read(body: object, model: str) -> Ask:
+    """A request's body, checked as vLLM would.
+
+    Raises:
+        Refused: If vLLM would not take it either.
+    """
+    try:
+        ask = msgspec.convert(body, Ask)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    if ask.model not in (None, model):
+        message = f"The model `{ask.model}` does not exist. Valid aliases: {model}."
+        raise Refused(message, "model", 404, "NotFoundError")
+    _check(ask)
+    return ask
+
+
+def _check(ask: Ask) -> None:
+    if not ask.messages:
+        raise Refused("Cannot apply chat template to an empty conversation. Provide at least one message.")
+    if ask.stream_options is not None and not ask.stream:
+        _fault("stream_options", "Stream options can only be defined when `stream=True`.")
+    if ask.tool_choice not in (None, "none") and not ask.tools:
+        _fault("tool_choice", "When using `tool_choice`, `tools` must be set.")
+    if isinstance(ask.tool_choice, Tool):
+        wanted = ask.tool_choice.function.name
+        if wanted not in [tool.function.name for tool in ask.tools or ()]:
+            _fault("tool_choice", "The tool specified in `tool_choice` does not match any of the `tools`.")
+    form = ask.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is None:
+        wanted = "When response_format type is 'json_schema', the 'json_schema' field must be provided."
+        _fault("response_format", wanted)
+
+
+def _fault(param: str, message: str) -> None:
+    raise Refused(f"{message} (parameter={param})", param)
+
+
+def _invalid(told: str) -> Refused:
+    """A type error of msgspec's, in the words of vLLM's validation errors."""
+    place = re.search(r"at `\$\.?([^`]*)`$", told)
+    missing = re.search(r"missing required field `(\w+)`", told)
+    steps = [step for step in (place[1] if place else "", missing[1] if missing else "") if step]
+    kind, message = ("missing", "Field required") if missing else ("value_error", told)
+    return invalid(kind, ".".join(["body", *steps]), message)
+
+
+def invalid(kind: str, where: str, message: str) -> Refused:
+    """A validation error in vLLM's words."""
+    told = f"1 validation error:\n  {{'type': {kind!r}, 'loc': {where!r}, 'msg': {message!r}}}"
+    return Refused(told, where, kind="Bad Request")
 
 
 def words(text: str) -> list[str]:

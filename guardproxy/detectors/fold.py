@@ -82,10 +82,9 @@ def fold(text: str) -> Folded:
 
 
 def _fold_cluster(cluster: str) -> str:
-    cluster = _INVISIBLE.sub("", cluster)
-    folded = unicodedata.normalize("NFKC", cluster).casefold()
-    if len(folded) == 1:
-        return _HOMOGLYPHS.get(folded, folded)
+    if "\ud800" <= cluster[0] <= "\udfff":
+        return "\ufffd"  # half a character cannot be written, so it cannot be matched either
+    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", cluster)).casefold()
     stripped = unicodedata.normalize("NFD", folded)
     if stripped[:1].isascii():
         # Accents on Latin letters are a disguise more often than a difference in forbidden words.

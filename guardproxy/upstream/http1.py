@@ -60,6 +60,7 @@ class Response:
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
+        self._closed = False
         self.status = 0
         self.headers: dict[str, str] = {}
 
@@ -73,7 +74,8 @@ class Response:
 
     def wake(self) -> None:
         """Make a waiting `read` return None."""
-        self._connection.wake()
+        if not self._closed:
+            self._connection.wake()
 
     async def read_all(self, limit: int, timeout_s: float) -> bytes:
         """The whole body, at most `limit` bytes, at most `timeout_s` seconds between two pieces."""
@@ -91,8 +93,13 @@ class Response:
             pieces.append(piece)
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else break it off."""
-        self._connection.finish()
+        """Give the connection back if the body was read to its end, else break it off.
+
+        Once only: by the second time the connection may serve another request.
+        """
+        if not self._closed:
+            self._closed = True
+            self._connection.finish()
 
 
 class _Connection(asyncio.Protocol):
