@@ -6,7 +6,6 @@ Does not fetch and does not judge. CPU work: call it off the event loop.
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -19,9 +18,6 @@ from guardproxy.errors import WireError
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 JPEG_QUALITY = 95
 MAX_SIDE = 32_768
-
-# Without this, Pillow only warns between one and two times its own limit and decodes all the same.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ def normalise(data: bytes, place: str, limits: ImageLimits) -> Picture:
             _bound(image, place, limits)
             image.load()
             flat = flatten(ImageOps.exif_transpose(image))
-    except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (UnidentifiedImageError, Image.DecompressionBombError):
         raise _broken(place) from None
     except (OSError, ValueError, SyntaxError, IndexError, KeyError, EOFError, OverflowError, TypeError):
         # What Pillow's decoders raise on broken files.

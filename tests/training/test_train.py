@@ -1,0 +1,112 @@
+"""The same rows give the same weights, and the card says what they were."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from guardproxy.detectors.ngram import NgramModel
+from guardproxy.errors import SettingsError
+from guardproxy.training import card, command
+from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, read
+
+np = pytest.importorskip("numpy")
+pytest.importorskip("sklearn")
+
+
+def rows(folder: Path, source: str) -> None:
+    lines = []
+    for index in range(12):
+        base = {"split": "train", "category": "c", "lang": "en", "image": None, "meta": {}, "response": None}
+        harm, word = index % 2, f"{source} {index}"
+        lines.append(
+            {
+                **base,
+                "task": "injection",
+                "label": harm,
+                "prompt": f"ignore the rules {word}" if harm else f"nice weather {word}",
+            }
+        )
+        lines.append(
+            {
+                **base,
+                "task": "prompt_harm",
+                "label": harm,
+                "prompt": f"how to hurt {word}" if harm else f"how to bake {word}",
+            }
+        )
+        lines.append(
+            {
+                **base,
+                "task": "refusal",
+                "label": harm,
+                "prompt": "q",
+                "response": f"sorry I cannot {word}" if harm else f"sure {word}",
+            }
+        )
+        lines.append(
+            {
+                **base,
+                "task": "response_harm",
+                "label": harm,
+                "prompt": "q",
+                "response": f"hit them {word}" if harm else f"stir it {word}",
+            }
+        )
+    (folder / f"{source}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {p.name: sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.npz")}
+
+
+def test_training_twice_gives_the_same_weights_and_a_card(tmp_path: Path) -> None:
+    for source in ("garak", "xstest", "alpaca"):
+        rows(tmp_path, source)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert command.run([tmp_path], one) == 0
+    assert command.run([tmp_path], two) == 0
+    assert hashes(one) == hashes(two)
+    assert set(hashes(one)) == {f"{head}.npz" for head in HEADS}
+    model = NgramModel.load(one / "jailbreak.npz")
+    assert model.score("ignore the rules now") > model.score("nice weather today")
+    text = (one / "MODEL_CARD.md").read_text("utf-8")
+    for words in ("## jailbreak", "xstest", "CC BY 4.0", "not learnt from", "Weak places"):
+        assert words in text
+
+
+def test_sources_without_a_licence_for_it_are_never_learnt_from(tmp_path: Path) -> None:
+    assert not set(LICENCES) & set(EVALUATION_ONLY)
+    for source in ("alpaca", "safety_tuned_llamas", "presidio_synth"):
+        rows(tmp_path, source)
+    heads = read([tmp_path])
+    sources = {row.source for found in heads.values() for row in found}
+    assert sources <= {"alpaca", "guardproxy"}
+
+
+def test_the_shipped_weights_fit_their_card() -> None:
+    weights = Path(command.__file__).parent.parent / "detectors/weights"
+    text = (weights / "MODEL_CARD.md").read_text("utf-8")
+    for head in HEADS:
+        assert NgramModel.load(weights / f"{head}.npz").version in text
+    assert sum(p.stat().st_size for p in weights.iterdir()) < 4_000_000
+
+
+def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such file"):
+        read([tmp_path / "none"])
+    (tmp_path / "garak.jsonl").write_text("{broken")
+    with pytest.raises(SettingsError, match=r"garak.jsonl:1: not JSON"):
+        read([tmp_path / "garak.jsonl"])
+
+
+def test_intervals_and_thresholds_are_the_textbooks() -> None:
+    low, high = card.wilson(0, 300)
+    assert (low, round(high, 4)) == (0.0, 0.0126)
+    assert card.wilson(0, 0) == (0.0, 1.0)
+    assert card.auroc(np.array([0.9, 0.5]), np.array([0.1, 0.5])) == 0.875
+    negative = np.linspace(0, 0.999, 1000)
+    assert (negative >= card.threshold_for(negative, 0.01)).mean() <= 0.01
