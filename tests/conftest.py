@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from guardproxy.detectors import registry
 from tests.fakes import Proxy, Script, Stub, say
+
+# Times belong into benchmarks: a slow machine must not fail a property.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 OPEN = "guards: []\n"
 
