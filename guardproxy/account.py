@@ -28,7 +28,7 @@ class Account:
     def __init__(self, metrics: Metrics, plan: Plan, model: str) -> None:
         self.metrics = metrics
         self.outcome: str | None = None
-        self.texts: dict[str, list[str]] = {}
+        self.texts: dict[tuple[int, str], list[str]] = {}
         self.unjudged: set[str] = set()
         self.usage: dict[str, object] | None = None
         self.strictest = Action.ALLOW
@@ -50,7 +50,7 @@ class Account:
         for field in request.dropped:
             self.metrics.fields_dropped.labels(field).inc()
         looked_at = policy.looked_at(Stage.INPUT)
-        self.unjudged.update({s.kind for s in request.segments()} - looked_at - {"system"})
+        self.unjudged.update({s.kind for s in request.segments()} - looked_at)
 
     def judged(self, stage: Stage, verdict: Verdict) -> None:
         """A verdict came in; of each guard the strictest counts."""
@@ -125,12 +125,14 @@ class Account:
             content = Content(request.segments(), request.question)
             observed = await observe(watching, self._plan.detectors, content, timed)
             self.judged(Stage.INPUT, judge_guards(policy, watching, observed))
-        texts = {channel: "".join(pieces) for channel, pieces in self.texts.items()}
+        texts = self.texts
         if not texts:
             return
         watching = policy.watching(Stage.OUTPUT)
         if watching:
-            segments = tuple(Segment(c, f"choices.{c}", t, untrusted=True) for c, t in texts.items())
+            segments = tuple(
+                Segment(c, f"choices[{i}].{c}", "".join(t), untrusted=True) for (i, c), t in texts.items()
+            )
             observed = await observe(
                 watching, self._plan.detectors, Content(segments, request.question), timed
             )
@@ -138,7 +140,7 @@ class Account:
             self.judged(Stage.OUTPUT, verdict)
         else:
             verdict = Verdict()
-        self._count_refusal(verdict, "refusal" in texts)
+        self._count_refusal(verdict, any(channel == "refusal" for _, channel in texts))
 
     def _count_refusal(self, verdict: Verdict, said_so: bool) -> None:
         policy = self._plan.policy

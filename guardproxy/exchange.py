@@ -20,7 +20,7 @@ from guardproxy.core.content import Request
 from guardproxy.core.gate import Event, State
 from guardproxy.core.harden import harden, language_of
 from guardproxy.core.judge import judge_guards
-from guardproxy.core.policy import Policy
+from guardproxy.core.policy import Bilingual, Policy
 from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
 from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
@@ -56,6 +56,12 @@ class Parts:
     times: Times
     max_answer_bytes: int = 64_000_000
     max_held_chars: int = 4_000_000
+
+
+DROP_THE_TURN = Bilingual(
+    "The application should drop this turn from the conversation.",
+    "この発言は会話の履歴から取り除いてください。",
+)
 
 
 class Blocked(Exception):
@@ -345,6 +351,11 @@ class Exchange:
         elif self.account.strictest is Action.REDACT:
             action = "redact"
         return note(action, unjudged, code)
+
+    @property
+    def block_error(self) -> str:
+        """What a client is told with a 400: the block message, and what to do with the turn."""
+        return f"{self._message} {DROP_THE_TURN.get(language_of(self.request))}"
 
     @property
     def tells_block_as_error(self) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from guardproxy.core.content import Segment
 from guardproxy.core.gate import Event, Gate, State, Window
 from guardproxy.core.judge import judge_guards
-from guardproxy.core.policy import GateMode, Guard, Policy
+from guardproxy.core.policy import GateMode, Guard, Mode, Policy
 from guardproxy.core.verdict import Action, Finding, Span, Stage, Verdict
 from guardproxy.detectors.base import Content, Detector
 from guardproxy.detectors.observe import Timed, observe
@@ -31,6 +31,7 @@ class Plan:
         by_channel: The acting guards of each channel.
         modes: The gate mode of each of those channels.
         inline: Channels whose guards all answer in place.
+        watched: Channels that any guard looks at, acting or watching.
     """
 
     policy: Policy
@@ -38,6 +39,12 @@ class Plan:
     by_channel: Mapping[str, tuple[Guard, ...]]
     modes: dict[str, GateMode]
     inline: frozenset[str]
+    watched: frozenset[str]
+
+    @property
+    def refuses_unjudged(self) -> bool:
+        """Whether text on a channel that no guard looks at cuts the answer."""
+        return self.policy.unjudged_refused and self.policy.mode is Mode.ENFORCE
 
     @classmethod
     def of(cls, policy: Policy, detectors: Mapping[str, Detector]) -> Plan:
@@ -50,7 +57,7 @@ class Plan:
         inline = frozenset(
             c for c, guards in by_channel.items() if all(detectors[g.name].inline for g in guards)
         )
-        return cls(policy, detectors, by_channel, modes, inline)
+        return cls(policy, detectors, by_channel, modes, inline, policy.looked_at(Stage.OUTPUT))
 
 
 class Outward:
@@ -75,28 +82,30 @@ class Outward:
     ) -> None:
         self.gates: dict[int, Gate] = {}
         self.unavailable: set[int] = set()
-        self.texts: dict[str, list[str]] = {}
+        self.texts: dict[tuple[int, str], list[str]] = {}
         self._plan = plan
         self._question = question
         self._timed = timed
         self._record = record
         self._wake = wake
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watched: dict[str, int] = {}
+        self._watched: dict[tuple[int, str], int] = {}
         self._arrived = 0
 
     def receive(self, event: Event) -> None:
         """Take one event of the upstream."""
         self._arrived += 1
         for channel, text in event.texts:
-            seen = self._watched.get(channel, 0)
+            lane = event.choice, channel
+            seen = self._watched.get(lane, 0)
             if seen < MAX_WATCHED_CHARS:
-                self._watched[channel] = seen + len(text)
-                self.texts.setdefault(channel, []).append(text)
+                self._watched[lane] = seen + len(text)
+                self.texts.setdefault(lane, []).append(text)
         gate = self.gates.get(event.choice)
         if gate is None:
-            refused = self._plan.policy.unjudged_refused
-            gate = self.gates[event.choice] = Gate(event.choice, self._plan.modes, refuse_unjudged=refused)
+            plan = self._plan
+            gate = Gate(event.choice, plan.modes, watched=plan.watched, refuse_unjudged=plan.refuses_unjudged)
+            self.gates[event.choice] = gate
         event.number = self._arrived
         gate.receive(event)
         if event.finish is not None:
@@ -174,7 +183,7 @@ class Outward:
         return all(g.state in (State.DONE, State.CUT) for g in self.gates.values())
 
     def unjudged(self) -> set[str]:
-        """Channels that carried text and that no acting guard looks at."""
+        """Channels that carried text and that no guard looks at."""
         return set().union(*(g.unjudged for g in self.gates.values()))
 
     def close(self) -> None:

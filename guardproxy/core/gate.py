@@ -180,18 +180,38 @@ class Gate:
     Args:
         choice: Index of the choice.
         modes: The gate mode of each channel that an acting guard looks at.
+        watched: Channels that are judged beside the exchange.
         refuse_unjudged: Whether text on any other channel cuts the answer.
     """
 
-    __slots__ = ("_ends", "_lanes", "_modes", "_queue", "_refuse", "choice", "held", "state", "unjudged")
+    __slots__ = (
+        "_ends",
+        "_lanes",
+        "_modes",
+        "_queue",
+        "_refuse",
+        "_watched",
+        "choice",
+        "held",
+        "state",
+        "unjudged",
+    )
 
-    def __init__(self, choice: int, modes: dict[str, GateMode], *, refuse_unjudged: bool = False) -> None:
+    def __init__(
+        self,
+        choice: int,
+        modes: dict[str, GateMode],
+        *,
+        watched: frozenset[str] = frozenset(),
+        refuse_unjudged: bool = False,
+    ) -> None:
         self.choice = choice
         self.state = State.OPEN
         self.held = 0
         self.unjudged: set[str] = set()
         self._modes = modes
         self._refuse = refuse_unjudged
+        self._watched = watched
         self._lanes: dict[str, Lane] = {}
         self._queue: deque[tuple[Event, tuple[tuple[Lane, int, int], ...]]] = deque()
 
@@ -206,7 +226,7 @@ class Gate:
             lane.receive(text)
             self.held += len(text)
             places.append((lane, start, lane.received))
-            if lane.mode is None and text:
+            if lane.mode is None and text and channel not in self._watched:
                 self.unjudged.add(channel)
                 if self._refuse:
                     self.cut()

@@ -223,8 +223,7 @@ async def _send_block(exchange: Exchange, blocked: Blocked, send: Send, headers:
         return
     account.end("blocked_input")
     if exchange.tells_block_as_error:
-        message = f"{blocked.message} The application should drop this turn from the conversation."
-        await _send_fault(send, WireError(message, code="content_filter"), headers)
+        await _send_fault(send, WireError(exchange.block_error, code="content_filter"), headers)
         return
     body = exchange.block_body(note("block", account.unjudged, "content_filter"))
     if request.stream:

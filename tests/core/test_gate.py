@@ -261,3 +261,10 @@ def test_async_stays_open_while_windows_are_clear() -> None:
     gate.receive(Event(0, (("content", "x" * 40),), None))
     gate.receive_verdict(_next(gate), ALLOW)
     assert gate.state is State.OPEN
+
+
+def test_a_channel_that_is_watched_beside_the_exchange_is_not_unjudged() -> None:
+    gate = Gate(0, {}, watched=frozenset(("reasoning",)), refuse_unjudged=True)
+    gate.receive(Event(0, (("reasoning", "hm"),), None))
+    assert gate.unjudged == set()
+    assert len(gate.release()) == 1

@@ -553,3 +553,17 @@ def test_connections_to_the_model_are_kept_and_without_delay(proxy: Start) -> No
     connection = next(iter(running.core._pool._open))
     sock = connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_monitor_mode_never_refuses_what_nobody_judges(proxy: Start) -> None:
+    answer = post(proxy("mode: monitor\nunjudged: refuse\n" + OPEN_GUARDS)).json()
+    assert answer["choices"][0]["message"]["content"] == "Hello there."
+    assert answer["guardproxy"]["action"] == "allow"
+
+
+def test_each_choice_is_watched_by_itself(proxy: Start) -> None:
+    policy = "guards:\n  - {name: r, stage: output, detector: refusal, on_hit: allow, threshold: 0.75}\n"
+    running = proxy(policy, say("I'm sorry,", " but I can't", " help with that", " request."))
+    post(running, stream=True, n=3)
+    assert settled(lambda: running.count("guardproxy_refusals_total") == 1)
+    assert post(running).json()["guardproxy"]["unjudged"] == ["user"]
