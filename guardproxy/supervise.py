@@ -32,9 +32,7 @@ RESTART_S = 1.0
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit code."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    _start_logging()
     if not settings.upstream.url:
         raise SettingsError("upstream: required: the model server's URL (--upstream URL)")
     _refuse_open_door(settings.host)
@@ -48,6 +46,12 @@ def run(settings: Settings) -> int:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         _new_loop(Supervisor(settings, directory).run())
     return 0
+
+
+def _start_logging() -> None:
+    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _refuse_open_door(host: str) -> None:
@@ -229,9 +233,7 @@ class Supervisor:
 
 def worker(settings: Settings, api: socket.socket, connection: Connection) -> None:
     """The main function of a worker process."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    _start_logging()
     _new_loop(_work(settings, api, connection))
 
 
