@@ -68,6 +68,7 @@ class Account:
     def asking(self) -> None:
         """The model is asked: from now on time is its own."""
         self._own += perf_counter() - self._mark
+        self._mark = 0.0
 
     def answered(self) -> None:
         """The model has said all it will say."""
@@ -98,7 +99,7 @@ class Account:
         metrics, policy = self.metrics, self._plan.policy
         metrics.in_flight.dec()
         metrics.exchanges.labels(policy.name, policy.version, self._model, self.outcome or "error").inc()
-        metrics.overhead_seconds.observe(self._own + max(0.0, perf_counter() - self._mark))
+        metrics.overhead_seconds.observe(self._own + (perf_counter() - self._mark if self._mark else 0.0))
         metrics.held_back_seconds.observe(self._longest_hold)
         try:
             await self._watch()

@@ -567,3 +567,16 @@ def test_each_choice_is_watched_by_itself(proxy: Start) -> None:
     post(running, stream=True, n=3)
     assert settled(lambda: running.count("guardproxy_refusals_total") == 1)
     assert post(running).json()["guardproxy"]["unjudged"] == ["user"]
+
+
+def test_the_overhead_is_the_proxys_own_time_even_when_an_answer_is_cut(proxy: Start) -> None:
+    async def slow(up: Upstream, out: asyncio.StreamWriter, _: dict[str, Any]) -> None:
+        await up.start_stream(out)
+        await asyncio.sleep(0.5)
+        await up.send_chunk(out, chunk({"content": "the blue heron flies over the river again"}))
+        await asyncio.sleep(10)
+
+    running = proxy(WORDS, slow)
+    post(running, stream=True)
+    assert settled(lambda: running.count("guardproxy_exchange_overhead_seconds_count") == 1)
+    assert running.count("guardproxy_exchange_overhead_seconds_sum") < 0.3
