@@ -118,12 +118,30 @@ def events_of(answer: WireAnswer) -> Iterable[Event]:
     """One gate event for each choice of a chunk or body."""
     for choice in answer.choices or ():
         text = choice.delta if choice.delta is not UNSET else choice.message
+        if choice.logprobs:
+            _keep_spelled(choice.logprobs, "" if text is UNSET else text.content or "")
         yield Event(
             choice.index,
             () if text is UNSET else texts_of(text),
             choice,
             choice.finish_reason or None,
         )
+
+
+def _keep_spelled(logprobs: WireLogprobs, content: str) -> None:
+    """Leave only the tokens that spell the content they came with.
+
+    vLLM sends a tool call's raw text as logprobs on chunks without any text: tokens that no
+    judged text stands for would pass beside the gate.
+    """
+    at = 0
+    for index, token in enumerate(logprobs.content or ()):
+        if not content.startswith(token.token, at) or at >= len(content):
+            logprobs.content = (logprobs.content or [])[:index]
+            return
+        token.bytes = list(token.token.encode("utf-8", "replace"))
+        token.top_logprobs = []
+        at += len(token.token)
 
 
 def rewritten(event: Event) -> WireChoice:

@@ -162,3 +162,38 @@ def test_error_types_follow_the_status() -> None:
 def test_an_error_is_told_in_openais_envelope() -> None:
     body = json.loads(fault_body.error_body("m", type_="t", code="c", param="p"))
     assert body == {"error": {"message": "m", "type": "t", "param": "p", "code": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "tokens", "kept"),
+    [
+        ("Hi you", ["Hi", " you"], ["Hi", " you"]),
+        ("Hi", ["Hi", "<|im_end|>"], ["Hi"]),
+        (None, ["<tool_call>", "secret"], []),
+        ("Hi", ["secret"], []),
+        ("Hi", [], []),
+    ],
+)
+@pytest.mark.parametrize("key", ["delta", "message"])
+def test_logprobs_leave_only_as_far_as_they_spell_their_text(
+    key: str, content: str | None, tokens: list[str], kept: list[str]
+) -> None:
+    """A tool call's raw text comes as logprobs of empty chunks: it must not pass beside the gate."""
+    spelled = [
+        {"token": t, "logprob": 0.0, "bytes": [1], "top_logprobs": [{"token": "secret", "logprob": -1.0}]}
+        for t in tokens
+    ]
+    choice = {"index": 0, key: {"content": content}, "logprobs": {"content": spelled}}
+    head = chat_answer.read(
+        json.dumps({"choices": [choice, {"index": 1, "logprobs": {"content": spelled}}]}).encode()
+    )
+    one, bare = (
+        json.loads(msgspec.json.encode(chat_answer.rewritten(e))) for e in chat_answer.events_of(head)
+    )
+    assert [t["token"] for t in one["logprobs"]["content"]] == kept
+    assert "secret" not in json.dumps(one)
+    assert bare["logprobs"] == {"content": []}
+    assert chat_answer.read(b'{"choices":[{"index":0,"logprobs":{"content":null}}]}').choices
+    assert list(
+        chat_answer.events_of(chat_answer.read(b'{"choices":[{"index":0,"logprobs":{"content":null}}]}'))
+    )
