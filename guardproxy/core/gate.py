@@ -185,7 +185,6 @@ class Gate:
     """
 
     __slots__ = (
-        "_ends",
         "_lanes",
         "_modes",
         "_queue",

@@ -94,7 +94,7 @@ class Api:
             await _send_fault(sending, error, _headers(identity))
         except (ClientGone, asyncio.CancelledError):
             return
-        except Exception:
+        except Exception:  # the last resort: nothing of a bug reaches the client, nor stops the process
             log.exception("request %s failed", identity)
             if started:
                 raise  # the server breaks the connection off: never a stream that looks complete

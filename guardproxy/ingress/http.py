@@ -96,23 +96,24 @@ async def read_body(scope: Scope, receive: Receive, in_flight: InFlight) -> byte
 async def _collect(receive: Receive, in_flight: InFlight) -> bytes:
     pieces: list[bytes] = []
     size = 0
+    whole = False
     try:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece = message.get("body", b"")
-            size += len(piece)
-            if size > in_flight.limits.max_body_bytes:
-                size -= len(piece)
+            if size + len(piece) > in_flight.limits.max_body_bytes:
                 raise _too_large(in_flight.limits)
             in_flight.add(len(piece))
+            size += len(piece)
             pieces.append(piece)
             if not message.get("more_body", False):
+                whole = True
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    except BaseException:
-        in_flight.bytes -= min(size, sum(map(len, pieces)))
-        raise
+    finally:
+        if not whole:
+            in_flight.bytes -= size
 
 
 def _too_large(limits: HttpLimits) -> WireError:
