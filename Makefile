@@ -42,8 +42,8 @@ test-e2e: $(VENV)/dev
 	$(BIN)/pytest -q -m e2e tests/e2e
 
 lock:
-	uv pip compile --universal --generate-hashes --no-header pyproject.toml -o requirements.lock
-	uv pip compile --universal --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-header pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .e2e .coverage coverage.xml

@@ -51,11 +51,27 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("name", nargs="?", help="only this policy")
         one.set_defaults(run=_policy, what=name)
     policy.add_parser("schema", help="JSON Schema of a policy file, for editors").set_defaults(run=_schema)
+    _looking_parsers(commands)
     train = commands.add_parser("train", help="train the embedded classifiers (extra: train)")
     train.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
     train.set_defaults(run=_train)
     return parser
+
+
+def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    score = commands.add_parser("score", help="what a policy decides for each row of a JSONL file")
+    score.add_argument("rows", type=Path, metavar="ROWS.jsonl", help="lines of {id, prompt, response, image}")
+    score.add_argument("--stage", choices=("input", "output"), help="only this side (default: both)")
+    score.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
+    score.set_defaults(run=_score)
+    look = commands.add_parser("look", help="what a policy decides about a text or a picture, for people")
+    look.add_argument("what", nargs="+", metavar="TEXT|FILE", help="a text, a text file, or a picture")
+    look.add_argument("--answer", metavar="TEXT", help="a model's answer to it, judged too")
+    look.set_defaults(run=_look)
+    for one in (score, look):
+        one.add_argument("--policy", default="default", metavar="NAME")
+        one.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")
 
 
 def _sandbox_parser(sandbox: argparse.ArgumentParser) -> None:
@@ -94,6 +110,19 @@ def _schema(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import policy
 
     return policy.schema()
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import score
+
+    job = score.Job(arguments.rows, arguments.policy, arguments.policies, score.stages_of(arguments.stage))
+    return score.run(job, arguments.jobs)
+
+
+def _look(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import look
+
+    return look.run(arguments.what, arguments.answer, arguments.policy, arguments.policies)
 
 
 def _train(arguments: argparse.Namespace) -> int:

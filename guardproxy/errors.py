@@ -82,3 +82,7 @@ class PolicyError(GuardproxyError):
 
 class SettingsError(GuardproxyError):
     """A setting is wrong; the message names it, what was expected and what came."""
+
+
+class RowError(GuardproxyError):
+    """A line of a rows file cannot be used; the message holds `file:line: what`."""

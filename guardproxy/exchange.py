@@ -15,7 +15,7 @@ from time import perf_counter, time
 import msgspec
 
 from guardproxy.account import Account
-from guardproxy.core.canonical import SpecialTokens, merge_system, repair_history
+from guardproxy.core.canonical import SpecialTokens, canonical
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event, State
 from guardproxy.core.harden import harden, language_of
@@ -24,7 +24,7 @@ from guardproxy.core.policy import Bilingual, Policy
 from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
 from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
-from guardproxy.errors import UpstreamError, UpstreamTimeout, WireError
+from guardproxy.errors import UpstreamError, UpstreamTimeout
 from guardproxy.images.intake import Intake
 from guardproxy.outward import Outward, Plan
 from guardproxy.telemetry.metrics import Metrics
@@ -110,7 +110,8 @@ class Exchange:
         """
         parts, policy = self._parts, self._policy
         self._message = policy.block.message.get(language_of(self.request))
-        request = self._canonical(self.request)
+        block = policy.block.message
+        request = canonical(self.request, parts.tokens, (block.en, block.ja))
         request = await parts.intake.take(request, policy.images)
         self.request = request
         self.account.requested(request, policy)
@@ -124,14 +125,6 @@ class Exchange:
         self._response = response
         if response.status != 200:
             raise await self._refused(response)
-
-    def _canonical(self, request: Request) -> Request:
-        block = self._policy.block.message
-        request = self._parts.tokens.neutralise_request(merge_system(request))
-        request = repair_history(request, (block.en, block.ja))
-        if not any(m.role in ("user", "tool") for m in request.messages):
-            raise WireError("messages: nothing is left to answer", param="messages")
-        return request
 
     async def _judge_input(self, request: Request) -> Verdict:
         policy = self._policy

@@ -52,6 +52,13 @@ def test_the_policy_commands_run() -> None:
     assert '"properties"' in out
 
 
+def test_the_commands_that_need_no_server_run() -> None:
+    script = next(b for b in blocks("sh") if "guardproxy score" in b)
+    out = sh(script.replace(".venv/bin/guardproxy", f"{sys.executable} -m guardproxy"))
+    assert "input: allow" in out
+    assert out.count('"action":"block"') == 2
+
+
 def test_make_knows_the_commands_of_the_readme() -> None:
     for target in ("serve", "serve UPSTREAM=http://127.0.0.1:8000", "test", "test-e2e"):
         assert f"make {target}" in README

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from guardproxy.core.content import Message, Part, Request, TextPart, Tool, ToolCall
+from guardproxy.errors import WireError
 
 _BREAK = "\u200b"
 
@@ -104,6 +105,18 @@ def repair_history(request: Request, block_messages: Iterable[str]) -> Request:
         else:
             kept.append(message)
     return request if len(kept) == len(request.messages) else request.with_messages(tuple(kept))
+
+
+def canonical(request: Request, tokens: SpecialTokens, block_messages: Iterable[str]) -> Request:
+    """The request as it is judged and sent.
+
+    Raises:
+        WireError: Nothing is left to answer.
+    """
+    request = repair_history(tokens.neutralise_request(merge_system(request)), block_messages)
+    if not any(m.role in ("user", "tool") for m in request.messages):
+        raise WireError("messages: nothing is left to answer", param="messages")
+    return request
 
 
 def _text_of(message: Message) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -75,6 +75,7 @@ def _words(codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return (sums[ends] - sums[starts]) * _inverse_powers()[starts]
 
 
+@lru_cache(maxsize=64)  # several guards look at one text, and each window of a stream at the same question
 def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices:
     """The distinct hashed n-grams of a folded text of at most `WINDOW` characters, ascending.
 
@@ -99,7 +100,9 @@ def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices
                     break
                 rolling = rolling[:-1] * _BASE + codes[n - 1 :]
                 found.append(_bucket(rolling, salt * 16 + 2 + n))
-    return np.unique(np.concatenate(found))
+    distinct = np.unique(np.concatenate(found))
+    distinct.flags.writeable = False
+    return distinct
 
 
 def windows(folded: str) -> list[str]:

@@ -1,0 +1,118 @@
+"""What a policy decides about one text, picture or answer, without a server: for `score` and `look`."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import pybase64
+
+from guardproxy.app import InForce, load_policies
+from guardproxy.core.canonical import SpecialTokens, canonical
+from guardproxy.core.content import ImagePart, Message, Part, Request, Segment, TextPart
+from guardproxy.core.judge import judge
+from guardproxy.core.policy import Mode
+from guardproxy.core.verdict import Action, Failure, GuardVerdict, Stage, Verdict
+from guardproxy.detectors.base import Content
+from guardproxy.detectors.observe import observe
+from guardproxy.errors import PolicyError, WireError
+from guardproxy.images.intake import Intake
+from guardproxy.policystore import shipped_dir
+from guardproxy.yamldoc import suggest
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is looked at: a user's turn, and perhaps an answer to it."""
+
+    prompt: str = ""
+    response: str | None = None
+    image: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A policy's verdict about one side of a case; `ms` is wall time."""
+
+    stage: Stage
+    verdict: Verdict
+    ms: float
+    picture: ImagePart | None = None
+
+
+class Looker:
+    """Asks every guard of one policy, those that only record too.
+
+    Args:
+        name: Of the policy.
+        directory: Of policies; the shipped ones if None.
+
+    Raises:
+        PolicyError: The policies are wrong, or none has that name.
+    """
+
+    def __init__(self, name: str, directory: Path | None = None) -> None:
+        plans = InForce(load_policies(directory or shipped_dir())).plans
+        if name not in plans:
+            raise PolicyError(f"no policy named {name!r}{suggest(name, plans)}")
+        self._plan = plans[name]
+        self.policy = self._plan.policy
+        self._tokens = SpecialTokens()
+        self._intake = Intake(workers=1)
+
+    async def look(self, case: Case, stages: Sequence[Stage]) -> list[Looked]:
+        """The verdict for each stage asked for; `output` only where there is a response."""
+        found = []
+        for stage in stages:
+            if stage is Stage.INPUT:
+                found.append(await self._look_in(case))
+            elif case.response is not None:
+                found.append(await self._look_out(case, case.response))
+        return found
+
+    async def _look_in(self, case: Case) -> Looked:
+        started = perf_counter()
+        block = self.policy.block.message
+        picture = None
+        try:
+            request = canonical(_request(case), self._tokens, (block.en, block.ja))
+            request = await self._intake.take(request, self.policy.images)
+            picture = next((s.image for s in request.segments() if s.image is not None), None)
+            verdict = await self._judge(Stage.INPUT, Content(request.segments(), request.question))
+        except WireError as error:  # the proxy would answer with a 4xx: nothing would reach the model
+            failure = Failure("intake", error.code or "unreadable")
+            verdict = Verdict(
+                Action.BLOCK, Action.BLOCK, (GuardVerdict("intake", Action.BLOCK, Action.BLOCK, (), failure),)
+            )
+        return Looked(Stage.INPUT, verdict, (perf_counter() - started) * 1000, picture)
+
+    async def _look_out(self, case: Case, response: str) -> Looked:
+        started = perf_counter()
+        segment = Segment("content", "choices[0].content", response, untrusted=True)
+        verdict = await self._judge(Stage.OUTPUT, Content((segment,), case.prompt))
+        return Looked(Stage.OUTPUT, verdict, (perf_counter() - started) * 1000)
+
+    async def _judge(self, stage: Stage, content: Content) -> Verdict:
+        guards = [g for g in self.policy.guards if g.stage is stage and g.mode is not Mode.OFF]
+        observed = await observe(guards, self._plan.detectors, content, lambda _name, _seconds: None)
+        return judge(self.policy, stage, observed)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._intake.close()
+
+
+def _request(case: Case) -> Request:
+    parts: list[Part] = [TextPart(case.prompt, "messages[0].content[0].text")]
+    if case.image is not None:
+        parts.append(ImagePart(data_url(case.image), "messages[0].content[1]"))
+    return Request("", (Message("user", tuple(parts), "messages[0]"),))
+
+
+def data_url(path: Path) -> str:
+    """A file as a `data:` URL, its type guessed from its name (nobody believes it)."""
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{pybase64.b64encode(path.read_bytes()).decode('ascii')}"
