@@ -10,6 +10,7 @@ from guardproxy.core.policy import Policy
 from guardproxy.core.verdict import Action, GuardVerdict, Stage, Verdict
 from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
+from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.telemetry.metrics import Metrics
 
@@ -23,10 +24,12 @@ class Account:
         metrics: Where it is counted.
         plan: Of the policy that serves it.
         model: The public name, or `unknown`.
+        client: Who sent it.
     """
 
-    def __init__(self, metrics: Metrics, plan: Plan, model: str) -> None:
+    def __init__(self, metrics: Metrics, plan: Plan, model: str, client: Client) -> None:
         self.metrics = metrics
+        self.client = client
         self.outcome: str | None = None
         self.texts: dict[tuple[int, str], list[str]] = {}
         self.unjudged: set[str] = set()
@@ -99,6 +102,7 @@ class Account:
         metrics, policy = self.metrics, self._plan.policy
         metrics.in_flight.dec()
         metrics.exchanges.labels(policy.name, policy.version, self._model, self.outcome or "error").inc()
+        metrics.key_exchanges.labels(self.client.name, self.outcome or "error").inc()
         metrics.overhead_seconds.observe(self._own + (perf_counter() - self._mark if self._mark else 0.0))
         metrics.held_back_seconds.observe(self._longest_hold)
         try:

@@ -18,10 +18,13 @@ from guardproxy.core.content import Request
 from guardproxy.core.verdict import Stage
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Detector
-from guardproxy.errors import PolicyError, UpstreamError
+from guardproxy.errors import KeyFileError, PolicyError, SettingsError, UpstreamError
 from guardproxy.exchange import Exchange, Parts, Times
 from guardproxy.images.intake import Intake
+from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import HttpLimits, InFlight
+from guardproxy.ingress.limits import Ledger
+from guardproxy.keys import Client, KeyRing
 from guardproxy.outward import Plan
 from guardproxy.settings import Settings, read_secret
 from guardproxy.telemetry.metrics import Metrics
@@ -41,6 +44,23 @@ def load_policies(directory: Path) -> policystore.Revision:
     return policystore.load(directory, KINDS, registry.build)
 
 
+def key_ring(settings: Settings) -> KeyRing:
+    """The client keys of the settings.
+
+    Raises:
+        KeyFileError: A key is weak, or the file cannot be used.
+        SettingsError: No key is in force, or the model server's own key is one of them.
+    """
+    given = [(n, read_secret(k.key) or "", k.rights, k.limits) for n, k in settings.client_keys.items()]
+    ring = KeyRing(Path(settings.keys) if settings.keys else None, given)
+    if ring.required and not ring.names:
+        raise SettingsError(f"keys: no key in force in {settings.keys}: make one with `guardproxy key new`")
+    upstream = read_secret(settings.upstream.key)
+    if upstream is not None and ring.find(upstream) is not None:
+        raise SettingsError("upstream.key: is a client key too: clients could pass the proxy by")
+    return ring
+
+
 class InForce:
     """A revision with the plan of each of its policies."""
 
@@ -51,9 +71,9 @@ class InForce:
             for name, loaded in revision.policies.items()
         }
 
-    def plan_for(self, model: str) -> Plan:
-        """The plan of the policy that serves a model."""
-        return self.plans[self.revision.route(model).policy.name]
+    def plan_for(self, model: str, client: Client) -> Plan:
+        """The plan of the policy that serves a model to a client."""
+        return self.plans[self.revision.route(model, client.name).policy.name]
 
     @property
     def versions(self) -> list[tuple[str, str]]:
@@ -64,9 +84,12 @@ class InForce:
 class Core:
     """What one worker process serves with. Implements `ingress.api.Service`."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, ledger: Ledger | None = None) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.keys = key_ring(settings)
+        self._ledger = ledger or Ledger()
+        self.door = Door(self.keys, self._ledger, metrics)
         self.directory = Path(settings.policies) if settings.policies else policystore.shipped_dir()
         self._in_force = InForce(load_policies(self.directory))
         self._prepared: InForce | None = None
@@ -97,6 +120,7 @@ class Core:
             ),
             upstream.max_answer_bytes,
             limits.max_held_chars,
+            upstream.cache_salt,
         )
         self._background: set[asyncio.Task[None]] = set()
         self._models: dict[str, str] = dict(upstream.models)
@@ -138,11 +162,19 @@ class Core:
             log.info("policies reloaded: %s", ", ".join("@".join(v) for v in self._in_force.versions))
         return True
 
+    def refresh_keys(self) -> None:
+        """Take over a changed keys file; on error the keys in force stay, and the log says so."""
+        try:
+            if self.keys.refresh():
+                log.info("client keys read: %d in force", len(self.keys.names))
+        except KeyFileError as error:
+            log.error("client keys not read, the old ones stay: %s", error)
+
     # ingress.api.Service.
 
-    def plan_for(self, model: str) -> Plan:
-        """The policy in force for a model."""
-        return self._in_force.plan_for(model)
+    def plan_for(self, model: str, client: Client) -> Plan:
+        """The policy in force for a model and a client."""
+        return self._in_force.plan_for(model, client)
 
     async def models(self) -> dict[str, str]:
         """Public model names and the upstream's own; asked of the upstream at most every 30 s."""
@@ -177,9 +209,9 @@ class Core:
         """A new exchange."""
         return Exchange(self._parts, plan, request, upstream_model, account)
 
-    def account(self, plan: Plan, model: str) -> Account:
+    def account(self, plan: Plan, model: str, client: Client) -> Account:
         """A new account."""
-        return Account(self.metrics, plan, model)
+        return Account(self.metrics, plan, model, client)
 
     def settle(self, account: Account) -> None:
         """Close an account beside the way."""
@@ -214,3 +246,4 @@ class Core:
             await asyncio.wait(self._background, timeout=5)
         self._pool.close()
         self._intake.close()
+        self._ledger.close()

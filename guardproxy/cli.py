@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=_policy, what=name)
     policy.add_parser("schema", help="JSON Schema of a policy file, for editors").set_defaults(run=_schema)
     _looking_parsers(commands)
+    _key_parser(commands.add_parser("key", help="make, list and revoke client keys"))
     train = commands.add_parser("train", help="train the embedded classifiers (extra: train)")
     train.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -72,6 +73,23 @@ def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParse
     for one in (score, look):
         one.add_argument("--policy", default="default", metavar="NAME")
         one.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")
+
+
+def _key_parser(key: argparse.ArgumentParser) -> None:
+    whats = key.add_subparsers(required=True, metavar="WHAT")
+    new = whats.add_parser("new", help="make a key and print it, this once")
+    new.add_argument("--name", required=True, help="what it is called in metrics, records and routing")
+    new.add_argument("--right", action="append", default=[], metavar="RIGHT", help="may_choose_policy")
+    new.add_argument("--requests-per-minute", type=int, metavar="N")
+    new.add_argument("--concurrent", type=int, metavar="N", help="exchanges under way")
+    new.add_argument("--body-bytes-per-minute", type=int, metavar="N")
+    new.set_defaults(run=_key_new)
+    whats.add_parser("list", help="name, rights and limits of each").set_defaults(run=_key_list)
+    revoke = whats.add_parser("revoke", help="end a key; a running proxy knows within a second")
+    revoke.add_argument("--name", required=True)
+    revoke.set_defaults(run=_key_revoke)
+    for one in whats.choices.values():
+        one.add_argument("--keys", type=Path, required=True, metavar="FILE", help="the keys file")
 
 
 def _sandbox_parser(sandbox: argparse.ArgumentParser) -> None:
@@ -123,6 +141,28 @@ def _look(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import look
 
     return look.run(arguments.what, arguments.answer, arguments.policy, arguments.policies)
+
+
+def _key_new(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import key
+
+    limits = {
+        name: getattr(arguments, name)
+        for name in ("requests_per_minute", "concurrent", "body_bytes_per_minute")
+    }
+    return key.new(arguments.keys, arguments.name, arguments.right, limits)
+
+
+def _key_list(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import key
+
+    return key.list_all(arguments.keys)
+
+
+def _key_revoke(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import key
+
+    return key.revoke(arguments.keys, arguments.name)
 
 
 def _train(arguments: argparse.Namespace) -> int:

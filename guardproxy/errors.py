@@ -84,5 +84,9 @@ class SettingsError(GuardproxyError):
     """A setting is wrong; the message names it, what was expected and what came."""
 
 
+class KeyFileError(GuardproxyError):
+    """The keys file or a client key cannot be used; the message says which and why, never the key."""
+
+
 class RowError(GuardproxyError):
     """A line of a rows file cannot be used; the message holds `file:line: what`."""

@@ -56,6 +56,7 @@ class Parts:
     times: Times
     max_answer_bytes: int = 64_000_000
     max_held_chars: int = 4_000_000
+    cache_salt: bool = True
 
 
 DROP_THE_TURN = Bilingual(
@@ -119,7 +120,8 @@ class Exchange:
         if verdict.action is Action.BLOCK:
             raise Blocked(verdict, self._message)
         request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
-        body = chat_upstream.write(request, model=self._model)
+        salt = self.account.client.cache_salt if parts.cache_salt else None
+        body = chat_upstream.write(request, model=self._model, cache_salt=salt)
         self.account.asking()
         response = await parts.pool.ask("POST", "/v1/chat/completions", body)
         self._response = response

@@ -111,8 +111,14 @@ class PolicyFile(_Model):
 
 
 class MatchFile(_Model):
-    """Whom a rule is for; what is left out matches everybody."""
+    """Whom a rule is for; what is left out matches everybody. `*` and `?` stand for anything.
 
+    Attributes:
+        api_key: Name of the client key; `anonymous` where no keys are configured.
+        model: Public name of the model.
+    """
+
+    api_key: str | None = None
     model: str | None = None
 
 
@@ -167,8 +173,12 @@ def parse_policy(text: str, path: Path, kinds: Mapping[str, Mapping[Stage, tuple
     return document.build(lambda r: _policy(r, version, hardening, tuple(guards)), read, ("guards",))
 
 
-def parse_routing(text: str, path: Path, policies: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    """`(model pattern, policy name)` rules in order.
+Rule = tuple[str, str, str]
+"""Pattern of the key's name, pattern of the model, name of the policy."""
+
+
+def parse_routing(text: str, path: Path, policies: Mapping[str, object]) -> tuple[Rule, ...]:
+    """The rules in order.
 
     Raises:
         PolicyError: As `parse_policy`; also for a policy that does not exist, or if no rule matches everybody.
@@ -180,8 +190,8 @@ def parse_routing(text: str, path: Path, policies: Mapping[str, object]) -> tupl
         if rule.policy not in policies:
             hint = suggest(rule.policy, policies)
             raise document.error(("rules", index, "policy"), f"no policy named {rule.policy!r}{hint}")
-        rules.append((rule.match.model or "*", rule.policy))
-    if rules[-1][0] != "*":
+        rules.append((rule.match.api_key or "*", rule.match.model or "*", rule.policy))
+    if rules[-1][:2] != ("*", "*"):
         raise document.error(("rules",), "the last rule must match everybody (match: {})")
     return tuple(rules)
 

@@ -37,13 +37,13 @@ class Revision:
     """
 
     policies: Mapping[str, Loaded]
-    rules: tuple[tuple[str, str], ...]
+    rules: tuple[policyfile.Rule, ...]
     digest: str
 
-    def route(self, model: str) -> Loaded:
-        """The policy that serves a model; the first matching rule decides."""
-        for pattern, name in self.rules:
-            if fnmatchcase(model, pattern):
+    def route(self, model: str, key: str) -> Loaded:
+        """The policy that serves a model to a client key; the first matching rule decides."""
+        for keys, models, name in self.rules:
+            if fnmatchcase(key, keys) and fnmatchcase(model, models):
                 return self.policies[name]
         raise AssertionError("the last rule matches everybody")
 

@@ -78,6 +78,7 @@ async def watch(core: Core, reload: Callable[[], Awaitable[object]], asked: asyn
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asked.wait(), POLL_S)
+        core.refresh_keys()
         now = policystore.fingerprint(core.directory)
         if asked.is_set() or now != seen:
             asked.clear()

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardproxy.errors import SettingsError
+from guardproxy.keys import KeyLimits, Right
 from guardproxy.yamldoc import Document
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -30,6 +31,8 @@ class UpstreamSettings(_Model):
     Attributes:
         key: `env:NAME` or `file:PATH`; never the key itself.
         models: Public names to the server's own; empty: what the server lists, under its names.
+        cache_salt: Send a `cache_salt` of each client key's own, so that the time to an answer does not tell
+            one client what another asked (vLLM's prefix cache).
         special_tokens: Control tokens of its models beyond the well-known families'.
     """
 
@@ -37,10 +40,23 @@ class UpstreamSettings(_Model):
     key: str | None = None
     models: dict[str, str] = {}
     special_tokens: list[str] = []
+    cache_salt: bool = True
     connect_s: Seconds = 5.0
     first_byte_s: Seconds = 600.0
     idle_s: Seconds = 120.0
     max_answer_bytes: Bytes = 64_000_000
+
+
+class ClientKeySettings(_Model):
+    """A client key that is not in the keys file.
+
+    Attributes:
+        key: `env:NAME` or `file:PATH`; never the key itself.
+    """
+
+    key: str
+    rights: list[Right] = []
+    limits: KeyLimits = KeyLimits()
 
 
 class LimitSettings(_Model):
@@ -65,10 +81,17 @@ class StreamSettings(_Model):
 
 
 class Settings(_Model):
-    """Everything that says where things are."""
+    """Everything that says where things are.
+
+    Attributes:
+        keys: The keys file, which `guardproxy key` writes.
+        client_keys: Further client keys by name, for deployments that keep secrets elsewhere.
+    """
 
     upstream: UpstreamSettings = UpstreamSettings()
     policies: str | None = None
+    keys: str | None = None
+    client_keys: dict[str, ClientKeySettings] = {}
     host: str = "127.0.0.1"
     port: Port = 8080
     admin_host: str = "127.0.0.1"

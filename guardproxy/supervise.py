@@ -18,6 +18,7 @@ import tempfile
 from ipaddress import ip_address
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardproxy.errors import PolicyError, SettingsError
@@ -35,7 +36,8 @@ def run(settings: Settings) -> int:
     _start_logging()
     if not settings.upstream.url:
         raise SettingsError("upstream: required: the model server's URL (--upstream URL)")
-    _refuse_open_door(settings.host)
+    if not settings.keys and not settings.client_keys:
+        _refuse_open_door(settings.host)
     if settings.workers == 1:
         from guardproxy.serve import serve_alone  # noqa: PLC0415 - only where it is used
 
@@ -59,10 +61,10 @@ def _refuse_open_door(host: str) -> None:
         loopback = ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if not loopback and os.environ.get("GUARDPROXY_WITHOUT_KEYS") != "yes":
+    if not loopback:
         raise SettingsError(
             f"host: {host} is not loopback and no client keys are configured: anybody could use the model. "
-            "Bind 127.0.0.1, or set GUARDPROXY_WITHOUT_KEYS=yes where something in front keeps strangers out"
+            "Bind 127.0.0.1, or make a key (guardproxy key new --keys FILE --name NAME) and set keys: FILE"
         )
 
 
@@ -97,6 +99,7 @@ class Supervisor:
         self._stopping = False
         self._answers: asyncio.Queue[tuple[int, str, str]] = asyncio.Queue()
         self._ready: dict[int, bool] = {}
+        self._numbers: dict[int, int] = {}
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -114,8 +117,8 @@ class Supervisor:
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._asked.set)
-        for _ in range(self._settings.workers):
-            self._start(api)
+        for number in range(self._settings.workers):
+            self._start(api, number)
         admin = admin_server(admin_app(self._registry, self._is_ready))
         tasks = [
             asyncio.create_task(admin.serve([admin_socket])),
@@ -150,14 +153,17 @@ class Supervisor:
     async def _is_ready(self) -> bool:
         return len(self._ready) >= self._settings.workers and all(self._ready.values())
 
-    def _start(self, api: socket.socket) -> None:
+    def _start(self, api: socket.socket, number: int) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=worker, args=(self._settings, api, theirs), name="guardproxy-worker")
+        process = context.Process(
+            target=worker, args=(self._settings, api, theirs, number), name=f"guardproxy-worker-{number}"
+        )
         process.start()
         theirs.close()
         assert process.pid is not None
         self._workers[process.pid] = process, ours
+        self._numbers[process.pid] = number
         asyncio.get_running_loop().add_reader(ours.fileno(), self._hear, process.pid, ours)
 
     def _hear(self, pid: int, connection: Connection) -> None:
@@ -186,7 +192,7 @@ class Supervisor:
                 multiprocess.mark_process_dead(pid, self._metrics_dir)  # type: ignore[no-untyped-call]
                 del self._workers[pid]
                 self._ready.pop(pid, None)
-                self._start(api)
+                self._start(api, self._numbers.pop(pid))
 
     async def _reload(self, core: object) -> None:
         from guardproxy.app import Core  # noqa: PLC0415 - as above
@@ -231,18 +237,20 @@ class Supervisor:
         return told
 
 
-def worker(settings: Settings, api: socket.socket, connection: Connection) -> None:
-    """The main function of a worker process."""
+def worker(settings: Settings, api: socket.socket, connection: Connection, number: int) -> None:
+    """The main function of a worker process; `number` counts from 0 and stays when it is replaced."""
     _start_logging()
-    _new_loop(_work(settings, api, connection))
+    _new_loop(_work(settings, api, connection, number))
 
 
-async def _work(settings: Settings, api: socket.socket, connection: Connection) -> None:
+async def _work(settings: Settings, api: socket.socket, connection: Connection, number: int) -> None:
     from guardproxy.app import Core  # noqa: PLC0415 - in the worker only
+    from guardproxy.ingress.limits import Ledger  # noqa: PLC0415 - as above
     from guardproxy.serve import api_server  # noqa: PLC0415 - as above
     from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
 
-    core = Core(settings, Metrics())
+    ledger = Ledger(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / "limits", number, settings.workers)
+    core = Core(settings, Metrics(), ledger)
     server = api_server(core)
     loop = asyncio.get_running_loop()
 
@@ -283,6 +291,7 @@ async def _report(core: object, connection: Connection) -> None:
 
     assert isinstance(core, Core)
     while True:
+        core.refresh_keys()
         with contextlib.suppress(OSError):
             connection.send(("ready", "yes" if await core.is_ready() else "no"))
         await asyncio.sleep(1.0)

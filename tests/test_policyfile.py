@@ -82,7 +82,7 @@ def test_routing_needs_known_policies_and_a_rule_for_everybody() -> None:
     rules = parse_routing(
         "rules: [{match: {model: 'q*'}, policy: a}, {policy: b}]", Path("r"), {"a": 1, "b": 2}
     )
-    assert rules == (("q*", "a"), ("*", "b"))
+    assert rules == (("*", "q*", "a"), ("*", "*", "b"))
 
 
 def directory(folder: Path, *policies: str, routing: str = "rules: [{policy: x}]") -> Path:
@@ -132,8 +132,8 @@ def test_routes_and_versions_follow_the_content(tmp_path: Path) -> None:
             routing="rules: [{match: {model: 'q*'}, policy: y}, {policy: x}]",
         )
     )
-    assert one.route("qwen").policy.name == "y"
-    assert one.route("other").policy.name == "x"
+    assert one.route("qwen", "anonymous").policy.name == "y"
+    assert one.route("other", "anonymous").policy.name == "x"
     before = fingerprint(tmp_path)
     (tmp_path / "0.yaml").write_text(HEAD + GUARD.replace("text: w", "text: ww"))
     assert fingerprint(tmp_path) != before

@@ -52,6 +52,13 @@ def test_the_policy_commands_run() -> None:
     assert '"properties"' in out
 
 
+def test_the_key_commands_run(tmp_path: Path) -> None:
+    script = next(b for b in blocks("sh") if "key new" in b).replace("keys.json", str(tmp_path / "keys.json"))
+    out = sh(script.replace(".venv/bin/guardproxy", f"{sys.executable} -m guardproxy"))
+    assert "requests_per_minute=600" in out
+    assert "pilot-team: revoked" in out
+
+
 def test_the_commands_that_need_no_server_run() -> None:
     script = next(b for b in blocks("sh") if "guardproxy score" in b)
     out = sh(script.replace(".venv/bin/guardproxy", f"{sys.executable} -m guardproxy"))

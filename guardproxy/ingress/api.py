@@ -14,6 +14,7 @@ from guardproxy.account import Account
 from guardproxy.core.content import Request
 from guardproxy.errors import UpstreamError, WireError
 from guardproxy.exchange import Blocked, Exchange, note
+from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import (
     ClientGone,
     Headers,
@@ -26,6 +27,7 @@ from guardproxy.ingress.http import (
     request_id,
     send_body,
 )
+from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.wire import chat
 from guardproxy.wire.fault_body import error_body, type_for
@@ -43,9 +45,10 @@ class Service(Protocol):
     """What the routes need from the composition root."""
 
     in_flight: InFlight
+    door: Door
 
-    def plan_for(self, model: str) -> Plan:
-        """The policy in force for a model."""
+    def plan_for(self, model: str, client: Client) -> Plan:
+        """The policy in force for a model and a client."""
 
     async def models(self) -> dict[str, str]:
         """Public model names and the upstream's own."""
@@ -53,7 +56,7 @@ class Service(Protocol):
     def exchange(self, plan: Plan, request: Request, upstream_model: str, account: Account) -> Exchange:
         """A new exchange."""
 
-    def account(self, plan: Plan, model: str) -> Account:
+    def account(self, plan: Plan, model: str, client: Client) -> Account:
         """A new account."""
 
     def settle(self, account: Account) -> None:
@@ -129,49 +132,57 @@ class Api:
             raise _as_wire(error) from None
 
     async def _models(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
+        self._service.door.client_of(scope)
         models = await self._known_models()
         body = msgspec.json.encode({"object": "list", "data": [_model(name) for name in models]})
         await send_body(send, 200, body, _headers(identity))
 
     async def _model(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
+        self._service.door.client_of(scope)
         name = str(scope["path"]).removeprefix("/v1/models/")
         if name not in await self._known_models():
             raise _no_model(name)
         await send_body(send, 200, msgspec.json.encode(_model(name)), _headers(identity))
 
     async def _chat(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
-        in_flight = self._service.in_flight
+        door, in_flight = self._service.door, self._service.in_flight
+        client = door.client_of(scope)
         if in_flight.exchanges >= in_flight.limits.max_exchanges:
             raise overloaded("Too many exchanges are under way")
         in_flight.exchanges += 1
         size = 0
         try:
-            body = await read_body(scope, receive, in_flight)
-            size = len(body)
-            await self._exchange(body, receive, send, identity)
+            with door.entered(client):
+                body = await read_body(scope, receive, in_flight)
+                size = len(body)
+                door.take_body(client, size)
+                await self._exchange(body, client, receive, send, identity)
         finally:
             in_flight.exchanges -= 1
             in_flight.bytes -= size
 
-    async def _exchange(self, body: bytes, receive: Receive, send: Send, identity: str) -> None:
+    async def _exchange(
+        self, body: bytes, client: Client, receive: Receive, send: Send, identity: str
+    ) -> None:
         service = self._service
-        plan, model, request = service.plan_for(""), "unknown", None
+        plan, model, request = service.plan_for("", client), "unknown", None
         try:
             request = chat.parse(body, max_text_chars=service.in_flight.limits.max_text_chars)
             models = await self._known_models()
             if request.model not in models:
                 raise _no_model(request.model)
             model = request.model
-            plan = service.plan_for(model)
+            plan = service.plan_for(model, client)
         except WireError as error:
-            account = service.account(plan, model)
+            account = service.account(plan, model, client)
             account.end("rejected" if error.status < 500 else "upstream_error")
             service.settle(account)
             raise
-        account = service.account(plan, model)
+        account = service.account(plan, model, client)
         exchange = service.exchange(plan, request, models[model], account)
         headers = [
             *_headers(identity),
+            *service.door.headers(client),
             (b"x-guardproxy-policy", plan.policy.name.encode()),
             (b"x-guardproxy-version", plan.policy.version.encode()),
         ]

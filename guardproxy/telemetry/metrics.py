@@ -45,6 +45,20 @@ class Metrics:
             ("field",),
             registry=registry,
         )
+        self.unauthorized = Counter(
+            "guardproxy_unauthorized",
+            "Requests without a client key in force",
+            ("reason",),
+            registry=registry,
+        )
+        self.requests_limited = Counter(
+            "guardproxy_requests_limited", "Requests over a limit of their key",
+            ("key", "limit"), registry=registry,
+        )  # fmt: skip
+        self.key_exchanges = Counter(
+            "guardproxy_key_exchanges", "Exchanges of each client key by how they ended",
+            ("key", "outcome"), registry=registry,
+        )  # fmt: skip
         self.policy_reloads = Counter(
             "guardproxy_policy_reloads", "Reloads of the policies, by result", ("result",), registry=registry
         )
