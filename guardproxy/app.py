@@ -22,11 +22,13 @@ from guardproxy.errors import KeyFileError, PolicyError, SettingsError, Upstream
 from guardproxy.exchange import Exchange, Parts, Times
 from guardproxy.images.intake import Intake
 from guardproxy.ingress.door import Door
-from guardproxy.ingress.http import HttpLimits, InFlight
+from guardproxy.ingress.http import HttpLimits, InFlight, overloaded
 from guardproxy.ingress.limits import Ledger
 from guardproxy.keys import Client, KeyRing
 from guardproxy.outward import Plan
+from guardproxy.record import Entry
 from guardproxy.settings import Settings, read_secret
+from guardproxy.telemetry.audit import AuditLog, AuditPlan
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.upstream import Limits, Pool, Target
 
@@ -81,52 +83,19 @@ class InForce:
         return [(name, plan.policy.version) for name, plan in self.plans.items()]
 
 
-class Core:
-    """What one worker process serves with. Implements `ingress.api.Service`."""
+class Policies:
+    """The policies of a directory: read, swapped at once, kept when the new ones are wrong.
 
-    def __init__(self, settings: Settings, metrics: Metrics, ledger: Ledger | None = None) -> None:
-        self.settings = settings
+    Raises:
+        PolicyError: They cannot be used.
+    """
+
+    def __init__(self, directory: Path, metrics: Metrics) -> None:
+        self.directory = directory
         self.metrics = metrics
-        self.keys = key_ring(settings)
-        self._ledger = ledger or Ledger()
-        self.door = Door(self.keys, self._ledger, metrics)
-        self.directory = Path(settings.policies) if settings.policies else policystore.shipped_dir()
-        self._in_force = InForce(load_policies(self.directory))
+        self._in_force = InForce(load_policies(directory))
         self._prepared: InForce | None = None
         metrics.set_policies((), self._in_force.versions)
-        upstream, limits = settings.upstream, settings.limits
-        self.in_flight = InFlight(
-            HttpLimits(
-                limits.max_body_bytes,
-                limits.max_text_chars,
-                limits.max_bytes_in_flight,
-                limits.max_exchanges,
-                limits.body_s,
-            )
-        )
-        self._pool = Pool(
-            Target.parse(upstream.url),
-            Limits(upstream.connect_s, upstream.first_byte_s, upstream.idle_s),
-            read_secret(upstream.key),
-        )
-        self._intake = Intake(settings.image_threads)
-        self._parts = Parts(
-            self._pool,
-            self._intake,
-            SpecialTokens(upstream.special_tokens),
-            metrics,
-            Times(
-                settings.streams.hold_s, settings.streams.keep_alive_s, upstream.first_byte_s, upstream.idle_s
-            ),
-            upstream.max_answer_bytes,
-            limits.max_held_chars,
-            upstream.cache_salt,
-        )
-        self._background: set[asyncio.Task[None]] = set()
-        self._models: dict[str, str] = dict(upstream.models)
-        self._models_at = 0.0
-
-    # Policies.
 
     @property
     def digest(self) -> str:
@@ -162,6 +131,78 @@ class Core:
             log.info("policies reloaded: %s", ", ".join("@".join(v) for v in self._in_force.versions))
         return True
 
+    def plan_for(self, model: str, client: Client) -> Plan:
+        """The policy in force for a model and a client."""
+        return self._in_force.plan_for(model, client)
+
+
+def policies_of(settings: Settings, metrics: Metrics) -> Policies:
+    """The policies that the settings name, or the shipped ones."""
+    return Policies(Path(settings.policies) if settings.policies else policystore.shipped_dir(), metrics)
+
+
+def audit_of(settings: Settings, worker: int, metrics: Metrics) -> AuditLog | None:
+    """The audit record of one worker, if the settings ask for one.
+
+    Raises:
+        AuditError: It cannot be written.
+    """
+    audit = settings.audit
+    if audit.directory is None:
+        return None
+    key = read_secret(audit.key)
+    plan = AuditPlan(
+        Path(audit.directory), audit.max_bytes, audit.keep, audit.queue, audit.when_full == "drop",
+        key.encode() if key else None,
+    )  # fmt: skip
+    return AuditLog(plan, worker, metrics)
+
+
+class Core:
+    """What one worker process serves with. Implements `ingress.api.Service`."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, ledger: Ledger | None = None, worker: int = 0
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.keys = key_ring(settings)
+        self._ledger = ledger or Ledger()
+        self.door = Door(self.keys, self._ledger, metrics)
+        self.policies = policies_of(settings, metrics)
+        self.audit = audit_of(settings, worker, metrics)
+        upstream, limits = settings.upstream, settings.limits
+        self.in_flight = InFlight(
+            HttpLimits(
+                limits.max_body_bytes,
+                limits.max_text_chars,
+                limits.max_bytes_in_flight,
+                limits.max_exchanges,
+                limits.body_s,
+            )
+        )
+        self._pool = Pool(
+            Target.parse(upstream.url),
+            Limits(upstream.connect_s, upstream.first_byte_s, upstream.idle_s),
+            read_secret(upstream.key),
+        )
+        self._intake = Intake(settings.image_threads)
+        self._parts = Parts(
+            self._pool,
+            self._intake,
+            SpecialTokens(upstream.special_tokens),
+            metrics,
+            Times(
+                settings.streams.hold_s, settings.streams.keep_alive_s, upstream.first_byte_s, upstream.idle_s
+            ),
+            upstream.max_answer_bytes,
+            limits.max_held_chars,
+            upstream.cache_salt,
+        )
+        self._background: set[asyncio.Task[None]] = set()
+        self._models: dict[str, str] = dict(upstream.models)
+        self._models_at = 0.0
+
     def refresh_keys(self) -> None:
         """Take over a changed keys file; on error the keys in force stay, and the log says so."""
         try:
@@ -174,7 +215,7 @@ class Core:
 
     def plan_for(self, model: str, client: Client) -> Plan:
         """The policy in force for a model and a client."""
-        return self._in_force.plan_for(model, client)
+        return self.policies.plan_for(model, client)
 
     async def models(self) -> dict[str, str]:
         """Public model names and the upstream's own; asked of the upstream at most every 30 s."""
@@ -209,9 +250,15 @@ class Core:
         """A new exchange."""
         return Exchange(self._parts, plan, request, upstream_model, account)
 
-    def account(self, plan: Plan, model: str, client: Client) -> Account:
+    def account(self, plan: Plan, model: str, client: Client, request_id: str) -> Account:
         """A new account."""
-        return Account(self.metrics, plan, model, client)
+        entry = Entry(request_id, time.time(), client.name, plan.policy, model)
+        return Account(self.metrics, plan, client, entry, self.audit)
+
+    def raise_if_unrecordable(self) -> None:
+        """Raise a 503 when an exchange could not be recorded."""
+        if self.audit is not None and self.audit.refuses:
+            raise overloaded("Exchanges cannot be recorded at the moment")
 
     def settle(self, account: Account) -> None:
         """Close an account beside the way."""
@@ -247,3 +294,5 @@ class Core:
         self._pool.close()
         self._intake.close()
         self._ledger.close()
+        if self.audit is not None:
+            self.audit.close()

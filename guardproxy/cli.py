@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=_policy, what=name)
     policy.add_parser("schema", help="JSON Schema of a policy file, for editors").set_defaults(run=_schema)
     _looking_parsers(commands)
+    _audit_parser(commands.add_parser("audit", help="read the audit record"))
     _key_parser(commands.add_parser("key", help="make, list and revoke client keys"))
     train = commands.add_parser("train", help="train the embedded classifiers (extra: train)")
     train.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
@@ -90,6 +91,21 @@ def _key_parser(key: argparse.ArgumentParser) -> None:
     revoke.set_defaults(run=_key_revoke)
     for one in whats.choices.values():
         one.add_argument("--keys", type=Path, required=True, metavar="FILE", help="the keys file")
+
+
+def _audit_parser(audit: argparse.ArgumentParser) -> None:
+    whats = audit.add_subparsers(required=True, metavar="WHAT")
+    verify = whats.add_parser("verify", help="say whether the record is whole")
+    verify.add_argument("--key", metavar="env:NAME|file:PATH", help="if the chain was made with one")
+    verify.add_argument("--head", metavar="HASH", help="a head kept elsewhere, which the chain must hold")
+    verify.set_defaults(run=_audit_verify)
+    tail = whats.add_parser("tail", help="print the last records")
+    tail.add_argument("-n", type=int, default=20, metavar="N")
+    tail.add_argument("-f", "--follow", action="store_true", help="and those that come")
+    tail.add_argument("--json", action="store_true", help="whole records, a line each")
+    tail.set_defaults(run=_audit_tail)
+    for one in whats.choices.values():
+        one.add_argument("directory", type=Path, metavar="DIR")
 
 
 def _sandbox_parser(sandbox: argparse.ArgumentParser) -> None:
@@ -163,6 +179,18 @@ def _key_revoke(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import key
 
     return key.revoke(arguments.keys, arguments.name)
+
+
+def _audit_verify(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import audit
+
+    return audit.verify(arguments.directory, arguments.key, arguments.head)
+
+
+def _audit_tail(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import audit
+
+    return audit.tail(arguments.directory, arguments.n, follow=arguments.follow, as_json=arguments.json)
 
 
 def _train(arguments: argparse.Namespace) -> int:

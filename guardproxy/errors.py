@@ -88,5 +88,9 @@ class KeyFileError(GuardproxyError):
     """The keys file or a client key cannot be used; the message says which and why, never the key."""
 
 
+class AuditError(GuardproxyError):
+    """The audit record cannot be read or written; the message says where."""
+
+
 class RowError(GuardproxyError):
     """A line of a rows file cannot be used; the message holds `file:line: what`."""

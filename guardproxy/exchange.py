@@ -230,13 +230,13 @@ class Exchange:
             self._finished(outward, altered)
             yield self._end(outward)
         except UpstreamError as error:
-            self.account.end("upstream_error")
+            self.account.end("upstream_error", error.code)
             body = error_body(str(error), type_="server_error", code=error.code)
             yield b"data: " + body + b"\n\n" + sse.DONE
         finally:
             outward.close()
             response.close()
-            self.account.texts = outward.texts
+            self.account.entry.texts = outward.texts
 
     async def _judged(self, response: Response, outward: Outward) -> AsyncGenerator[list[Event] | None, None]:
         """Batches of events that may go out; None when only a sign of life is due."""
@@ -328,9 +328,9 @@ class Exchange:
 
     def _finished(self, outward: Outward, altered: set[int]) -> None:
         account = self.account
-        account.texts = outward.texts
+        account.entry.texts = outward.texts
         account.unjudged.update(outward.unjudged())
-        account.usage = self._usage
+        account.entry.usage = self._usage
         if outward.unavailable:
             account.end("guard_unavailable")
         elif outward.cuts:

@@ -206,8 +206,8 @@ class Outward:
         verdict = judge_guards(
             plan.policy, guards, await observe(guards, plan.detectors, content, self._timed)
         )
-        self._record(verdict)
         verdict = _placed(verdict, place, window.offset)
+        self._record(verdict)
         if verdict.unavailable:
             self.unavailable.add(gate.choice)
         gate.receive_verdict(window, verdict, self._held(guards, window))
@@ -221,7 +221,12 @@ class Outward:
 
 
 def _placed(verdict: Verdict, place: str, offset: int) -> Verdict:
-    """Redactions counted from the channel's start; one that cannot be placed there becomes a block."""
+    """Spans counted from the channel's start; a redaction that cannot be placed there becomes a block."""
+    if offset and any(f.span is not None for g in verdict.guards for f in g.findings):
+        guards = tuple(
+            replace(g, findings=tuple(_shift(f, offset) for f in g.findings)) for g in verdict.guards
+        )
+        verdict = replace(verdict, guards=guards)
     if verdict.action is not Action.REDACT:
         return verdict
     if any(f.place != place for f in verdict.redactions):

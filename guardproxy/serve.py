@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import uvicorn
 
@@ -72,14 +73,20 @@ def admin_server(app: object) -> Server:
     return Server(config)
 
 
-async def watch(core: Core, reload: Callable[[], Awaitable[object]], asked: asyncio.Event) -> None:
+async def attend(core: Core) -> None:
+    """Take over a changed keys file soon."""
+    while True:
+        await asyncio.sleep(POLL_S)
+        core.refresh_keys()
+
+
+async def watch(directory: Path, reload: Callable[[], Awaitable[object]], asked: asyncio.Event) -> None:
     """Reload when a policy file changes or when asked."""
-    seen = policystore.fingerprint(core.directory)
+    seen = policystore.fingerprint(directory)
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asked.wait(), POLL_S)
-        core.refresh_keys()
-        now = policystore.fingerprint(core.directory)
+        now = policystore.fingerprint(directory)
         if asked.is_set() or now != seen:
             asked.clear()
             seen = now
@@ -103,19 +110,23 @@ async def serve_alone(settings: Settings, started: Callable[[int, int], None]) -
         api.should_exit = True
 
     async def reload() -> bool:
-        return core.reload()
+        return core.policies.reload()
 
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop)
     loop.add_signal_handler(signal.SIGHUP, asked.set)
-    watcher = asyncio.create_task(watch(core, reload, asked))
+    beside = [
+        asyncio.create_task(watch(core.policies.directory, reload, asked)),
+        asyncio.create_task(attend(core)),
+    ]
     admin_task = asyncio.create_task(admin.serve([sockets[1]]))
     started(sockets[0].getsockname()[1], sockets[1].getsockname()[1])
     try:
         await api.serve([sockets[0]])
     finally:
-        watcher.cancel()
+        for task in beside:
+            task.cancel()
         admin.should_exit = True
         await admin_task
         await core.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,6 +59,24 @@ class ClientKeySettings(_Model):
     limits: KeyLimits = KeyLimits()
 
 
+class AuditSettings(_Model):
+    """The audit record; see `telemetry.audit.AuditPlan`.
+
+    Attributes:
+        directory: Where it is written; without one there is no record.
+        when_full: `refuse`: new exchanges get a 503, nothing is unrecorded. `drop`: records are lost,
+            and the chain and a metric say how many.
+        key: `env:NAME` or `file:PATH`: makes the chain an HMAC.
+    """
+
+    directory: str | None = None
+    max_bytes: Annotated[int, Field(ge=100_000)] = 100_000_000
+    keep: Annotated[int, Field(ge=1)] = 50
+    queue: Annotated[int, Field(ge=1)] = 10_000
+    when_full: Literal["refuse", "drop"] = "refuse"
+    key: str | None = None
+
+
 class LimitSettings(_Model):
     """Bounds of what clients may send and cause."""
 
@@ -99,6 +117,7 @@ class Settings(_Model):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     image_threads: Annotated[int, Field(ge=1, le=64)] = 2
     limits: LimitSettings = LimitSettings()
+    audit: AuditSettings = AuditSettings()
     streams: StreamSettings = StreamSettings()
 
 

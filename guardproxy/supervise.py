@@ -27,6 +27,8 @@ from guardproxy.settings import Settings
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from guardproxy.app import Core, Policies
+
 log = logging.getLogger("guardproxy")
 RESTART_S = 1.0
 
@@ -103,13 +105,14 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        from guardproxy.app import Core  # noqa: PLC0415 - after the metrics' directory is known
+        from guardproxy.app import key_ring, policies_of  # noqa: PLC0415 - after the metrics' directory is known
         from guardproxy.ingress.admin import admin_app  # noqa: PLC0415 - as above
         from guardproxy.serve import admin_server, bind, watch  # noqa: PLC0415 - as above
         from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
 
         metrics = Metrics()
-        core = Core(self._settings, metrics)
+        key_ring(self._settings)  # what is wrong with the keys is said here, once
+        policies = policies_of(self._settings, metrics)
         api = bind(self._settings.host, self._settings.port)
         admin_socket = bind(self._settings.admin_host, self._settings.admin_port)
         loop = asyncio.get_running_loop()
@@ -122,7 +125,7 @@ class Supervisor:
         admin = admin_server(admin_app(self._registry, self._is_ready))
         tasks = [
             asyncio.create_task(admin.serve([admin_socket])),
-            asyncio.create_task(watch(core, lambda: self._reload(core), self._asked)),
+            asyncio.create_task(watch(policies.directory, lambda: self._reload(policies), self._asked)),
             asyncio.create_task(self._replace_dead(api)),
         ]
         _started(self._settings, api.getsockname()[1], admin_socket.getsockname()[1])
@@ -135,7 +138,6 @@ class Supervisor:
         await tasks[0]
         for task in tasks[1:]:
             task.cancel()
-        await core.close()
 
     def _join(self) -> None:
         for process, _ in list(self._workers.values()):
@@ -194,17 +196,14 @@ class Supervisor:
                 self._ready.pop(pid, None)
                 self._start(api, self._numbers.pop(pid))
 
-    async def _reload(self, core: object) -> None:
-        from guardproxy.app import Core  # noqa: PLC0415 - as above
-
-        assert isinstance(core, Core)
+    async def _reload(self, policies: Policies) -> None:
         try:
-            wanted = core.prepare()
+            wanted = policies.prepare()
         except PolicyError as error:
-            core.metrics.policy_reloads.labels("failed").inc()
+            policies.metrics.policy_reloads.labels("failed").inc()
             log.error("policies not reloaded, the old ones stay: %s", error)
             return
-        if wanted == core.digest:
+        if wanted == policies.digest:
             return
         asked = self._tell("prepare")
         prepared: set[int] = set()
@@ -217,12 +216,12 @@ class Supervisor:
                     elif kind in ("prepared", "failed"):
                         break
         if prepared < asked:
-            core.metrics.policy_reloads.labels("failed").inc()
+            policies.metrics.policy_reloads.labels("failed").inc()
             log.error("policies not reloaded: the workers did not agree; the old ones stay")
             return
         self._tell("commit")
-        core.commit()
-        core.metrics.policy_reloads.labels("ok").inc()
+        policies.commit()
+        policies.metrics.policy_reloads.labels("ok").inc()
         log.info("policies reloaded in %d workers", len(asked))
 
     def _tell(self, word: str) -> set[int]:
@@ -246,11 +245,11 @@ def worker(settings: Settings, api: socket.socket, connection: Connection, numbe
 async def _work(settings: Settings, api: socket.socket, connection: Connection, number: int) -> None:
     from guardproxy.app import Core  # noqa: PLC0415 - in the worker only
     from guardproxy.ingress.limits import Ledger  # noqa: PLC0415 - as above
-    from guardproxy.serve import api_server  # noqa: PLC0415 - as above
+    from guardproxy.serve import api_server, attend  # noqa: PLC0415 - as above
     from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
 
     ledger = Ledger(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / "limits", number, settings.workers)
-    core = Core(settings, Metrics(), ledger)
+    core = Core(settings, Metrics(), ledger, number)
     server = api_server(core)
     loop = asyncio.get_running_loop()
 
@@ -265,10 +264,10 @@ async def _work(settings: Settings, api: socket.socket, connection: Connection, 
             stop()
             return
         if word == "commit":
-            core.commit()
+            core.policies.commit()
             return
         try:
-            connection.send(("prepared", core.prepare()))
+            connection.send(("prepared", core.policies.prepare()))
         except PolicyError as error:
             connection.send(("failed", str(error)))
 
@@ -278,20 +277,17 @@ async def _work(settings: Settings, api: socket.socket, connection: Connection, 
         signal.SIGINT, lambda: None
     )  # the terminal's ^C reaches the supervisor, which stops us
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    reporter = asyncio.create_task(_report(core, connection))
+    beside = asyncio.create_task(_report(core, connection)), asyncio.create_task(attend(core))
     try:
         await server.serve([api])
     finally:
-        reporter.cancel()
+        for task in beside:
+            task.cancel()
         await core.close()
 
 
-async def _report(core: object, connection: Connection) -> None:
-    from guardproxy.app import Core  # noqa: PLC0415 - as above
-
-    assert isinstance(core, Core)
+async def _report(core: Core, connection: Connection) -> None:
     while True:
-        core.refresh_keys()
         with contextlib.suppress(OSError):
             connection.send(("ready", "yes" if await core.is_ready() else "no"))
         await asyncio.sleep(1.0)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from guardproxy import policystore
+from guardproxy.telemetry.audit import AuditLog, AuditPlan
+from guardproxy.telemetry.metrics import Metrics
 from tests.test_reload import served
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +59,16 @@ def test_the_key_commands_run(tmp_path: Path) -> None:
     out = sh(script.replace(".venv/bin/guardproxy", f"{sys.executable} -m guardproxy"))
     assert "requests_per_minute=600" in out
     assert "pilot-team: revoked" in out
+
+
+def test_the_audit_commands_run(tmp_path: Path) -> None:
+    directory = tmp_path / "audit"
+    AuditLog(AuditPlan(directory), 0, Metrics()).close()
+    script = next(b for b in blocks("sh") if "audit tail" in b)
+    script = re.sub(r" audit$", f" {directory}", script, flags=re.MULTILINE)
+    out = sh(script.replace(".venv/bin/guardproxy", f"{sys.executable} -m guardproxy"))
+    assert "start" in out
+    assert "whole" in out
 
 
 def test_the_commands_that_need_no_server_run() -> None:

@@ -56,8 +56,11 @@ class Service(Protocol):
     def exchange(self, plan: Plan, request: Request, upstream_model: str, account: Account) -> Exchange:
         """A new exchange."""
 
-    def account(self, plan: Plan, model: str, client: Client) -> Account:
+    def account(self, plan: Plan, model: str, client: Client, request_id: str) -> Account:
         """A new account."""
+
+    def raise_if_unrecordable(self) -> None:
+        """Raise a 503 when an exchange could not be recorded."""
 
     def settle(self, account: Account) -> None:
         """Close an account beside the way."""
@@ -147,6 +150,7 @@ class Api:
     async def _chat(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
         door, in_flight = self._service.door, self._service.in_flight
         client = door.client_of(scope)
+        self._service.raise_if_unrecordable()
         if in_flight.exchanges >= in_flight.limits.max_exchanges:
             raise overloaded("Too many exchanges are under way")
         in_flight.exchanges += 1
@@ -174,11 +178,11 @@ class Api:
             model = request.model
             plan = service.plan_for(model, client)
         except WireError as error:
-            account = service.account(plan, model, client)
-            account.end("rejected" if error.status < 500 else "upstream_error")
+            account = service.account(plan, model, client, identity)
+            account.end("rejected" if error.status < 500 else "upstream_error", error.code)
             service.settle(account)
             raise
-        account = service.account(plan, model, client)
+        account = service.account(plan, model, client, identity)
         exchange = service.exchange(plan, request, models[model], account)
         headers = [
             *_headers(identity),
@@ -192,10 +196,10 @@ class Api:
         try:
             await _serve(exchange, request, send, headers)
         except UpstreamError as error:
-            account.end("upstream_error")
+            account.end("upstream_error", error.code)
             await _send_fault(send, _as_wire(error), headers)
         except WireError as error:
-            account.end("rejected")
+            account.end("rejected", error.code)
             await _send_fault(send, error, headers)
         except asyncio.CancelledError:
             account.end("client_gone")

@@ -59,6 +59,10 @@ class Metrics:
             "guardproxy_key_exchanges", "Exchanges of each client key by how they ended",
             ("key", "outcome"), registry=registry,
         )  # fmt: skip
+        self.audit_records = Counter(
+            "guardproxy_audit_records", "Lines of the audit record: written, dropped; failed: times that writing failed",
+            ("result",), registry=registry,
+        )  # fmt: skip
         self.policy_reloads = Counter(
             "guardproxy_policy_reloads", "Reloads of the policies, by result", ("result",), registry=registry
         )

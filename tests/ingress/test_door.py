@@ -166,7 +166,7 @@ def test_routing_knows_keys(proxy: Callable[..., Proxy]) -> None:
     (up.policies / "strict.yaml").write_text("schema: 1\nname: strict\nguards: []\n")
     rules = 'rules: [{match: {api_key: "oth*"}, policy: strict}, {match: {}, policy: default}]\n'
     (up.policies / "routing.yaml").write_text(rules)
-    assert up.core.reload()
+    assert up.core.policies.reload()
     assert ask(up, BEARER).headers["x-guardproxy-policy"] == "default"
     assert ask(up, {"x-api-key": OTHER}).headers["x-guardproxy-policy"] == "strict"
 
