@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from time import perf_counter
 
 from guardproxy.core.content import Request, Segment
@@ -15,8 +17,20 @@ from guardproxy.outward import Plan
 from guardproxy.record import Entry, record_of
 from guardproxy.telemetry.audit import AuditLog
 from guardproxy.telemetry.metrics import Metrics
+from guardproxy.telemetry.tracing import NO_TRACE, Trace
 
+log = logging.getLogger("guardproxy.exchange")
 REFUSAL = "refusal"
+PROBLEMS = ("guard_unavailable", "upstream_error", "error")
+"""Outcomes that are somebody's fault, and logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Where an exchange is told: in a trace and in the audit record, if anywhere."""
+
+    trace: Trace = NO_TRACE
+    audit: AuditLog | None = None
 
 
 class Account:
@@ -27,19 +41,19 @@ class Account:
         plan: Of the policy that serves it.
         client: Who sent it.
         entry: What is known of it so far.
-        audit: Where it is recorded, if anywhere.
+        beside: Where it is told beside the metrics.
     """
 
-    def __init__(
-        self, metrics: Metrics, plan: Plan, client: Client, entry: Entry, audit: AuditLog | None = None
-    ) -> None:
+    def __init__(self, metrics: Metrics, plan: Plan, client: Client, entry: Entry, beside: Beside) -> None:
         self.metrics = metrics
         self.client = client
+        self.trace = beside.trace
+        self.timed = metrics.timed if self.trace is NO_TRACE else self._traced
         self.entry = entry
         self.strictest = Action.ALLOW
         self.has_released = False
         self._plan = plan
-        self._audit = audit
+        self._audit = beside.audit
         self._started = self._mark = perf_counter()
         self._held_since = 0.0
         metrics.in_flight.inc()
@@ -58,13 +72,19 @@ class Account:
         for one in verdict.guards:
             self.entry.observed.add(stage, one)
 
-    def asking(self) -> None:
-        """The model is asked: from now on time is its own."""
+    def _traced(self, detector: str, seconds: float) -> None:
+        self.metrics.timed(detector, seconds)
+        self.trace.detector(detector, seconds)
+
+    def asking(self) -> bytes:
+        """The model is asked: from now on time is its own. Gives header lines for it."""
         self.entry.times.overhead += perf_counter() - self._mark
         self._mark = 0.0
+        return self.trace.ask()
 
     def answered(self) -> None:
         """The model has said all it will say."""
+        self.trace.answered()
         self._mark = perf_counter()
 
     def released(self) -> None:
@@ -101,6 +121,7 @@ class Account:
         times.total = now - self._started
         times.overhead += now - self._mark if self._mark else 0.0
         outcome = entry.outcome = entry.outcome or "error"
+        self._log(outcome)
         metrics.in_flight.dec()
         metrics.exchanges.labels(policy.name, policy.version, entry.model, outcome).inc()
         metrics.key_exchanges.labels(self.client.name, outcome).inc()
@@ -110,8 +131,29 @@ class Account:
             await self._watch()
         finally:
             self._count()
+            self._end_trace(outcome)
             if self._audit is not None:
                 self._audit.write(record_of(entry, self._audit.text_hash))
+
+    def _end_trace(self, outcome: str) -> None:
+        if self.trace is not NO_TRACE:
+            entry = self.entry
+            told = {
+                "request_id": entry.request_id, "key": entry.key, "model": entry.model,
+                "policy": entry.policy.name, "version": entry.policy.version, "outcome": outcome,
+            }  # fmt: skip
+            self.trace.end(told, failed=outcome in PROBLEMS)
+
+    def _log(self, outcome: str) -> None:
+        level = logging.WARNING if outcome in PROBLEMS else logging.INFO
+        if log.isEnabledFor(level):
+            entry = self.entry
+            more = {
+                "request_id": entry.request_id, "key": entry.key, "model": entry.model,
+                "policy": entry.policy.name, "version": entry.policy.version, "outcome": outcome,
+                "error": entry.error, "ms": round(entry.times.total * 1000, 3),
+            }  # fmt: skip
+            log.log(level, "exchange", extra=more)
 
     def _count(self) -> None:
         policy, observed = self.entry.policy, self.entry.observed
@@ -125,9 +167,10 @@ class Account:
             self.metrics.unjudged.labels(what).inc()
 
     async def _watch(self) -> None:
-        request, policy, timed = self.entry.request, self.entry.policy, self.metrics.timed
+        request, policy, timed = self.entry.request, self.entry.policy, self.timed
         if request is None:
             return
+        self.trace.begin("watch")
         watching = policy.watching(Stage.INPUT)
         if watching:
             content = Content(request.segments(), request.question)

@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from guardproxy import policystore
-from guardproxy.account import Account
+from guardproxy.account import Account, Beside
 from guardproxy.core.canonical import SpecialTokens
 from guardproxy.core.content import Request
 from guardproxy.core.verdict import Stage
@@ -30,6 +30,7 @@ from guardproxy.record import Entry
 from guardproxy.settings import Settings, read_secret
 from guardproxy.telemetry.audit import AuditLog, AuditPlan
 from guardproxy.telemetry.metrics import Metrics
+from guardproxy.telemetry.tracing import NO_TRACE, Trace, Tracing
 from guardproxy.upstream import Limits, Pool, Target
 
 log = logging.getLogger("guardproxy")
@@ -171,6 +172,8 @@ class Core:
         self.door = Door(self.keys, self._ledger, metrics)
         self.policies = policies_of(settings, metrics)
         self.audit = audit_of(settings, worker, metrics)
+        tracing = settings.tracing
+        self._tracing = Tracing(tracing.endpoint, tracing.share) if tracing.endpoint else None
         upstream, limits = settings.upstream, settings.limits
         self.in_flight = InFlight(
             HttpLimits(
@@ -250,10 +253,14 @@ class Core:
         """A new exchange."""
         return Exchange(self._parts, plan, request, upstream_model, account)
 
-    def account(self, plan: Plan, model: str, client: Client, request_id: str) -> Account:
+    def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
+        """A new trace."""
+        return NO_TRACE if self._tracing is None else self._tracing.begin(traceparent, tracestate)
+
+    def account(self, plan: Plan, model: str, client: Client, request_id: str, trace: Trace) -> Account:
         """A new account."""
         entry = Entry(request_id, time.time(), client.name, plan.policy, model)
-        return Account(self.metrics, plan, client, entry, self.audit)
+        return Account(self.metrics, plan, client, entry, Beside(trace, self.audit))
 
     def raise_if_unrecordable(self) -> None:
         """Raise a 503 when an exchange could not be recorded."""
@@ -296,3 +303,5 @@ class Core:
         self._ledger.close()
         if self.audit is not None:
             self.audit.close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)

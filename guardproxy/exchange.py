@@ -113,17 +113,20 @@ class Exchange:
         self._message = policy.block.message.get(language_of(self.request))
         block = policy.block.message
         request = canonical(self.request, parts.tokens, (block.en, block.ja))
+        trace = self.account.trace
+        trace.begin("intake")
         request = await parts.intake.take(request, policy.images)
         self.request = request
         self.account.requested(request, policy)
+        trace.begin("judge_input")
         verdict = await self._judge_input(request)
         if verdict.action is Action.BLOCK:
             raise Blocked(verdict, self._message)
+        trace.begin("harden")
         request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
         salt = self.account.client.cache_salt if parts.cache_salt else None
         body = chat_upstream.write(request, model=self._model, cache_salt=salt)
-        self.account.asking()
-        response = await parts.pool.ask("POST", "/v1/chat/completions", body)
+        response = await parts.pool.ask("POST", "/v1/chat/completions", body, self.account.asking())
         self._response = response
         if response.status != 200:
             raise await self._refused(response)
@@ -134,7 +137,7 @@ class Exchange:
         if not guards:
             return ALLOWED
         content = Content(request.segments(), request.question)
-        observed = await observe(guards, self._plan.detectors, content, self.account.metrics.timed)
+        observed = await observe(guards, self._plan.detectors, content, self.account.timed)
         verdict = judge_guards(policy, guards, observed)
         self.account.judged(Stage.INPUT, verdict)
         return verdict
@@ -158,10 +161,11 @@ class Exchange:
     # The way out.
 
     def _outward(self, wake: Callable[[], None]) -> Outward:
+        self.account.trace.begin("judge_output")
         return Outward(
             self._plan,
             self.request.question,
-            timed=self.account.metrics.timed,
+            timed=self.account.timed,
             record=lambda verdict: self.account.judged(Stage.OUTPUT, verdict),
             wake=wake,
         )

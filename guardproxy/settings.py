@@ -77,6 +77,32 @@ class AuditSettings(_Model):
     key: str | None = None
 
 
+class LogSettings(_Model):
+    """Logs, which go to stderr.
+
+    Attributes:
+        form: `json`: one object a line; `console`: for people.
+        exchanges: `problems`: a line for each exchange that a fault of the model server, of a guard or
+            of the proxy ended; `all`: one for each exchange. Who was blocked stands in the audit record.
+    """
+
+    form: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    exchanges: Literal["problems", "all"] = "problems"
+
+
+class TracingSettings(_Model):
+    """OpenTelemetry traces (extra `otel`).
+
+    Attributes:
+        endpoint: Of the collector, OTLP over HTTP: `http://127.0.0.1:4318/v1/traces`; without one, no traces.
+        share: Of the exchanges that are traced, where the caller has not decided.
+    """
+
+    endpoint: str | None = None
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
 class LimitSettings(_Model):
     """Bounds of what clients may send and cause."""
 
@@ -118,6 +144,8 @@ class Settings(_Model):
     image_threads: Annotated[int, Field(ge=1, le=64)] = 2
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
+    logs: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     streams: StreamSettings = StreamSettings()
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from guardproxy.errors import PolicyError, SettingsError
 from guardproxy.settings import Settings
+from guardproxy.telemetry import logs
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -35,7 +36,7 @@ RESTART_S = 1.0
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit code."""
-    _start_logging()
+    logs.start(settings.logs.form, settings.logs.level, settings.logs.exchanges)
     if not settings.upstream.url:
         raise SettingsError("upstream: required: the model server's URL (--upstream URL)")
     if not settings.keys and not settings.client_keys:
@@ -50,12 +51,6 @@ def run(settings: Settings) -> int:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         _new_loop(Supervisor(settings, directory).run())
     return 0
-
-
-def _start_logging() -> None:
-    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _refuse_open_door(host: str) -> None:
@@ -238,7 +233,7 @@ class Supervisor:
 
 def worker(settings: Settings, api: socket.socket, connection: Connection, number: int) -> None:
     """The main function of a worker process; `number` counts from 0 and stays when it is replaced."""
-    _start_logging()
+    logs.start(settings.logs.form, settings.logs.level, settings.logs.exchanges, number)
     _new_loop(_work(settings, api, connection, number))
 
 

@@ -36,9 +36,14 @@ def write(folder: Path, revision: int, *, broken: bool = False) -> None:
 
 
 @contextmanager
-def served(folder: Path, *flags: str) -> Iterator[tuple[str, str, int]]:
-    """The sandbox and the proxy as a user starts them; gives the API's and the admin side's URL and the pid."""
+def served(folder: Path, *flags: str, said: list[str] | None = None) -> Iterator[tuple[str, str, int]]:
+    """The sandbox and the proxy as a user starts them; gives the API's and the admin side's URL and the pid.
+
+    What the proxy writes to stderr is added to `said`.
+    """
     started: list[subprocess.Popen[str]] = []
+    reader = threading.Thread()
+    lines = [] if said is None else said
     try:
         sandbox_port = free_port()
         sandbox = [sys.executable, "-m", "guardproxy", "sandbox", "--port", str(sandbox_port)]
@@ -54,9 +59,11 @@ def served(folder: Path, *flags: str) -> Iterator[tuple[str, str, int]]:
         line = ""
         while "serving" not in line:
             line = proxy.stderr.readline()
+            lines.append(line)
             assert line or proxy.poll() is None, "the proxy did not start"
         api, admin = re.findall(r"http://[\d.]+:\d+", line)[0], re.findall(r"http://[\d.]+:\d+", line)[2]
-        threading.Thread(target=proxy.stderr.read, daemon=True).start()
+        reader = threading.Thread(target=lines.extend, args=(proxy.stderr,), daemon=True)
+        reader.start()
         wait(f"{admin}/readyz")
         yield api, admin, proxy.pid
     finally:
@@ -64,6 +71,8 @@ def served(folder: Path, *flags: str) -> Iterator[tuple[str, str, int]]:
             process.terminate()
             process.wait(20)
             if process.stderr is not None:
+                if reader.ident is not None:
+                    reader.join(5)
                 process.stderr.close()
 
 

@@ -26,9 +26,12 @@ from guardproxy.ingress.http import (
     read_body,
     request_id,
     send_body,
+    text_header,
 )
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
+from guardproxy.telemetry.logs import REQUEST_ID
+from guardproxy.telemetry.tracing import Trace
 from guardproxy.wire import chat
 from guardproxy.wire.fault_body import error_body, type_for
 
@@ -56,7 +59,10 @@ class Service(Protocol):
     def exchange(self, plan: Plan, request: Request, upstream_model: str, account: Account) -> Exchange:
         """A new exchange."""
 
-    def account(self, plan: Plan, model: str, client: Client, request_id: str) -> Account:
+    def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
+        """A new trace, in the caller's if it has one."""
+
+    def account(self, plan: Plan, model: str, client: Client, request_id: str, trace: Trace) -> Account:
         """A new account."""
 
     def raise_if_unrecordable(self) -> None:
@@ -87,6 +93,7 @@ class Api:
                 await send({"type": "websocket.close", "code": 1008})
             return
         identity = request_id(scope)
+        REQUEST_ID.set(identity)
         started = False
 
         async def sending(message: MutableMapping[str, Any]) -> None:
@@ -101,7 +108,7 @@ class Api:
         except (ClientGone, asyncio.CancelledError):
             return
         except Exception:  # the last resort: nothing of a bug reaches the client, nor stops the process
-            log.exception("request %s failed", identity)
+            log.exception("a request failed")
             if started:
                 raise  # the server breaks the connection off: never a stream that looks complete
             body = error_body("Internal error", type_="server_error", code="internal_error")
@@ -160,15 +167,18 @@ class Api:
                 body = await read_body(scope, receive, in_flight)
                 size = len(body)
                 door.take_body(client, size)
-                await self._exchange(body, client, receive, send, identity)
+                trace = self._service.trace(
+                    text_header(scope, b"traceparent"), text_header(scope, b"tracestate")
+                )
+                await self._exchange(body, client, receive, send, (identity, trace))
         finally:
             in_flight.exchanges -= 1
             in_flight.bytes -= size
 
     async def _exchange(
-        self, body: bytes, client: Client, receive: Receive, send: Send, identity: str
+        self, body: bytes, client: Client, receive: Receive, send: Send, names: tuple[str, Trace]
     ) -> None:
-        service = self._service
+        service, (identity, trace) = self._service, names
         plan, model, request = service.plan_for("", client), "unknown", None
         try:
             request = chat.parse(body, max_text_chars=service.in_flight.limits.max_text_chars)
@@ -178,11 +188,11 @@ class Api:
             model = request.model
             plan = service.plan_for(model, client)
         except WireError as error:
-            account = service.account(plan, model, client, identity)
+            account = service.account(plan, model, client, identity, trace)
             account.end("rejected" if error.status < 500 else "upstream_error", error.code)
             service.settle(account)
             raise
-        account = service.account(plan, model, client, identity)
+        account = service.account(plan, model, client, identity, trace)
         exchange = service.exchange(plan, request, models[model], account)
         headers = [
             *_headers(identity),

@@ -62,6 +62,12 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
+def text_header(scope: Scope, name: bytes) -> str | None:
+    """The first header of that (lower-case) name, as text."""
+    value = header(scope, name)
+    return None if value is None else value.decode("latin-1")
+
+
 def request_id(scope: Scope) -> str:
     """The client's own `x-request-id` if it is a plain word, else a new one."""
     given = header(scope, b"x-request-id")

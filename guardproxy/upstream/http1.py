@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from guardproxy.errors import UpstreamError, UpstreamTimeout
+from guardproxy.errors import SettingsError, UpstreamError, UpstreamTimeout
 
 _HIGH_WATER = 256 * 1024
 
@@ -48,7 +48,9 @@ class Target:
         """From `http[s]://host[:port][/prefix]`; a trailing `/v1` is taken off."""
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"upstream: expected http://HOST:PORT, got {url!r}")
+            raise SettingsError("upstream.url: expected http://HOST:PORT or https://HOST:PORT")
+        if "@" in parts.netloc:
+            raise SettingsError("upstream.url: no user or password in it; name the key in upstream.key")
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
         prefix = parts.path.rstrip("/").removesuffix("/v1")
