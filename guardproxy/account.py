@@ -21,7 +21,7 @@ from guardproxy.telemetry.tracing import NO_TRACE, Trace
 
 log = logging.getLogger("guardproxy.exchange")
 REFUSAL = "refusal"
-PROBLEMS = ("guard_unavailable", "upstream_error", "error")
+PROBLEMS = ("guard_unavailable", "upstream_error", "shutdown", "error")
 """Outcomes that are somebody's fault, and logged."""
 
 

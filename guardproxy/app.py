@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -87,14 +88,20 @@ class InForce:
 class Policies:
     """The policies of a directory: read, swapped at once, kept when the new ones are wrong.
 
+    Args:
+        directory: Read at every reload.
+        metrics: Where reloads are counted.
+        first: Read instead at the start: a copy of what is in force, so that a worker can be replaced
+            while the files are broken.
+
     Raises:
         PolicyError: They cannot be used.
     """
 
-    def __init__(self, directory: Path, metrics: Metrics) -> None:
+    def __init__(self, directory: Path, metrics: Metrics, first: Path | None = None) -> None:
         self.directory = directory
         self.metrics = metrics
-        self._in_force = InForce(load_policies(directory))
+        self._in_force = InForce(load_policies(first or directory))
         self._prepared: InForce | None = None
         metrics.set_policies((), self._in_force.versions)
 
@@ -137,9 +144,10 @@ class Policies:
         return self._in_force.plan_for(model, client)
 
 
-def policies_of(settings: Settings, metrics: Metrics) -> Policies:
+def policies_of(settings: Settings, metrics: Metrics, first: Path | None = None) -> Policies:
     """The policies that the settings name, or the shipped ones."""
-    return Policies(Path(settings.policies) if settings.policies else policystore.shipped_dir(), metrics)
+    directory = Path(settings.policies) if settings.policies else policystore.shipped_dir()
+    return Policies(directory, metrics, first)
 
 
 def audit_of(settings: Settings, worker: int, metrics: Metrics) -> AuditLog | None:
@@ -159,19 +167,33 @@ def audit_of(settings: Settings, worker: int, metrics: Metrics) -> AuditLog | No
     return AuditLog(plan, worker, metrics)
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a worker shares with the others of its proxy.
+
+    Attributes:
+        number: The worker's, from 0; it stays when the worker is replaced.
+        limits: The file of the clients' limits.
+        policies: A copy of the policies in force.
+    """
+
+    number: int = 0
+    limits: Path | None = None
+    policies: Path | None = None
+
+
 class Core:
     """What one worker process serves with. Implements `ingress.api.Service`."""
 
-    def __init__(
-        self, settings: Settings, metrics: Metrics, ledger: Ledger | None = None, worker: int = 0
-    ) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, shared: Shared | None = None) -> None:
+        shared = shared or Shared()
         self.settings = settings
         self.metrics = metrics
         self.keys = key_ring(settings)
-        self._ledger = ledger or Ledger()
+        self._ledger = Ledger(shared.limits, shared.number, settings.workers if shared.limits else 1)
         self.door = Door(self.keys, self._ledger, metrics)
-        self.policies = policies_of(settings, metrics)
-        self.audit = audit_of(settings, worker, metrics)
+        self.policies = policies_of(settings, metrics, shared.policies)
+        self.audit = audit_of(settings, shared.number, metrics)
         tracing = settings.tracing
         self._tracing = Tracing(tracing.endpoint, tracing.share) if tracing.endpoint else None
         upstream, limits = settings.upstream, settings.limits
@@ -205,6 +227,8 @@ class Core:
         self._background: set[asyncio.Task[None]] = set()
         self._models: dict[str, str] = dict(upstream.models)
         self._models_at = 0.0
+        self.is_stopping = False
+        self.cut = 0
 
     def refresh_keys(self) -> None:
         """Take over a changed keys file; on error the keys in force stay, and the log says so."""
@@ -269,6 +293,7 @@ class Core:
 
     def settle(self, account: Account) -> None:
         """Close an account beside the way."""
+        self.cut += account.entry.outcome == "shutdown"
         task = asyncio.create_task(account.close())
         self._background.add(task)
         task.add_done_callback(self._settled)
@@ -280,22 +305,41 @@ class Core:
 
     # Life.
 
-    async def is_ready(self) -> bool:
-        """Whether policies are loaded and the upstream answers."""
+    async def readiness(self) -> dict[str, str]:
+        """What this worker needs to serve, each `ok` or what is wrong with it.
+
+        Policies and detectors are: they are loaded and warm, or the process would not have started.
+        """
+        return {
+            "policies": "ok",
+            "detectors": "ok",
+            "upstream": await self._upstream_state(),
+            "audit": "cannot record" if self.audit is not None and self.audit.refuses else "ok",
+            "life": "stopping" if self.is_stopping else "ok",
+        }
+
+    async def _upstream_state(self) -> str:
         try:
             response = await self._pool.ask("GET", "/v1/models")
-        except UpstreamError:
-            return False
-        try:
-            await response.read_all(1_000_000, self.settings.upstream.idle_s)
-        except UpstreamError:
-            return False
-        finally:
-            response.close()
-        return response.status == 200
+            try:
+                await response.read_all(1_000_000, self.settings.upstream.idle_s)
+            finally:
+                response.close()
+        except UpstreamError as error:
+            return str(error)
+        return "ok" if response.status == 200 else f"answers with status {response.status}"
+
+    def stop(self) -> None:
+        """Serving ends: from now on it is not ready, and what is under way is finished."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            under_way, limit_s = self.in_flight.exchanges, self.settings.streams.drain_s
+            log.info("stopping: %d exchanges under way, at most %g s for them", under_way, limit_s)
 
     async def close(self) -> None:
         """Finish counting and break off what is open."""
+        cut = self.in_flight.exchanges + self.cut
+        log.log(logging.WARNING if cut else logging.INFO, "stopped: %d exchanges cut", cut)
         if self._background:
             await asyncio.wait(self._background, timeout=5)
         self._pool.close()

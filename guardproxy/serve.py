@@ -102,12 +102,14 @@ async def serve_alone(settings: Settings, started: Callable[[int, int], None]) -
     """
     metrics = Metrics()
     core = Core(settings, metrics)
-    api, admin = api_server(core), admin_server(admin_app(lambda: metrics.registry, core.is_ready))
+    api, admin = api_server(core), admin_server(admin_app(lambda: metrics.registry, core.readiness))
     sockets = bind(settings.host, settings.port), bind(settings.admin_host, settings.admin_port)
     asked = asyncio.Event()
 
     def stop() -> None:
+        api.force_exit = api.should_exit  # who asks twice does not want to wait
         api.should_exit = True
+        core.stop()
 
     async def reload() -> bool:
         return core.policies.reload()

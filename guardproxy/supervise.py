@@ -11,6 +11,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -28,7 +29,7 @@ from guardproxy.telemetry import logs
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from guardproxy.app import Core, Policies
+    from guardproxy.app import Core, Policies, Shared
 
 log = logging.getLogger("guardproxy")
 RESTART_S = 1.0
@@ -95,7 +96,8 @@ class Supervisor:
         self._asked = asyncio.Event()
         self._stopping = False
         self._answers: asyncio.Queue[tuple[int, str, str]] = asyncio.Queue()
-        self._ready: dict[int, bool] = {}
+        self._ready: dict[int, dict[str, str]] = {}
+        self._copies = Path(metrics_dir) / "policies"
         self._numbers: dict[int, int] = {}
 
     async def run(self) -> None:
@@ -115,9 +117,10 @@ class Supervisor:
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        self._keep_copy(policies)
         for number in range(self._settings.workers):
             self._start(api, number)
-        admin = admin_server(admin_app(self._registry, self._is_ready))
+        admin = admin_server(admin_app(self._registry, self._readiness))
         tasks = [
             asyncio.create_task(admin.serve([admin_socket])),
             asyncio.create_task(watch(policies.directory, lambda: self._reload(policies), self._asked)),
@@ -126,6 +129,7 @@ class Supervisor:
         _started(self._settings, api.getsockname()[1], admin_socket.getsockname()[1])
         await stop.wait()
         self._stopping = True
+        api.close()  # the workers close theirs: then nobody new is let in to wait
         for process, _ in self._workers.values():
             process.terminate()
         await asyncio.to_thread(self._join)
@@ -147,14 +151,33 @@ class Supervisor:
         multiprocess.MultiProcessCollector(registry, self._metrics_dir)  # type: ignore[no-untyped-call]
         return registry
 
-    async def _is_ready(self) -> bool:
-        return len(self._ready) >= self._settings.workers and all(self._ready.values())
+    async def _readiness(self) -> dict[str, str]:
+        workers, wanted = len(self._ready), self._settings.workers
+        needs = {"workers": "ok" if workers >= wanted else f"{workers} of {wanted} have reported"}
+        for told in self._ready.values():
+            needs.update((k, v) for k, v in told.items() if needs.get(k, "ok") == "ok")
+        if self._stopping:
+            needs["life"] = "stopping"
+        return needs
+
+    def _keep_copy(self, policies: Policies) -> None:
+        """Keep the files in force for workers that start while those on disk are broken."""
+        new = self._copies.with_name("new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        for path in policies.directory.glob("*.yaml"):
+            shutil.copyfile(path, new / path.name)
+        shutil.rmtree(self._copies, ignore_errors=True)
+        new.rename(self._copies)
 
     def _start(self, api: socket.socket, number: int) -> None:
+        from guardproxy.app import Shared  # noqa: PLC0415 - as above
+
+        shared = Shared(number, Path(self._metrics_dir) / "limits", self._copies)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=worker, args=(self._settings, api, theirs, number), name=f"guardproxy-worker-{number}"
+            target=worker, args=(self._settings, api, theirs, shared), name=f"guardproxy-worker-{number}"
         )
         process.start()
         theirs.close()
@@ -170,7 +193,7 @@ class Supervisor:
             asyncio.get_running_loop().remove_reader(connection.fileno())
             return
         if kind == "ready":
-            self._ready[pid] = text == "yes"
+            self._ready[pid] = dict(text)
         else:
             self._answers.put_nowait((pid, kind, text))
 
@@ -216,6 +239,7 @@ class Supervisor:
             return
         self._tell("commit")
         policies.commit()
+        self._keep_copy(policies)
         policies.metrics.policy_reloads.labels("ok").inc()
         log.info("policies reloaded in %d workers", len(asked))
 
@@ -231,25 +255,24 @@ class Supervisor:
         return told
 
 
-def worker(settings: Settings, api: socket.socket, connection: Connection, number: int) -> None:
-    """The main function of a worker process; `number` counts from 0 and stays when it is replaced."""
-    logs.start(settings.logs.form, settings.logs.level, settings.logs.exchanges, number)
-    _new_loop(_work(settings, api, connection, number))
+def worker(settings: Settings, api: socket.socket, connection: Connection, shared: Shared) -> None:
+    """The main function of a worker process."""
+    logs.start(settings.logs.form, settings.logs.level, settings.logs.exchanges, shared.number)
+    _new_loop(_work(settings, api, connection, shared))
 
 
-async def _work(settings: Settings, api: socket.socket, connection: Connection, number: int) -> None:
+async def _work(settings: Settings, api: socket.socket, connection: Connection, shared: Shared) -> None:
     from guardproxy.app import Core  # noqa: PLC0415 - in the worker only
-    from guardproxy.ingress.limits import Ledger  # noqa: PLC0415 - as above
     from guardproxy.serve import api_server, attend  # noqa: PLC0415 - as above
     from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
 
-    ledger = Ledger(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / "limits", number, settings.workers)
-    core = Core(settings, Metrics(), ledger, number)
+    core = Core(settings, Metrics(), shared)
     server = api_server(core)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         server.should_exit = True
+        core.stop()
 
     def hear() -> None:
         try:
@@ -284,5 +307,5 @@ async def _work(settings: Settings, api: socket.socket, connection: Connection, 
 async def _report(core: Core, connection: Connection) -> None:
     while True:
         with contextlib.suppress(OSError):
-            connection.send(("ready", "yes" if await core.is_ready() else "no"))
+            connection.send(("ready", await core.readiness()))
         await asyncio.sleep(1.0)

@@ -40,6 +40,10 @@ class TextClassifier:
         self._longest = longest
         self.version = self._model.version
 
+    def warm_up(self) -> None:
+        """Score once, so that the first request does not pay for tables that are made when needed."""
+        self._model.score("warm up")
+
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each text."""
         texts = [(s.place, s.text[: self._longest]) for s in content.segments if s.text.strip()]
@@ -59,6 +63,10 @@ class AnswerClassifier:
         self.name = name
         self._model = _model(name)
         self.version = self._model.version
+
+    def warm_up(self) -> None:
+        """As `TextClassifier.warm_up`."""
+        self._model.score_pair("warm", "up")
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each text of the answer."""

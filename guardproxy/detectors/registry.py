@@ -49,7 +49,7 @@ DETECTORS: Mapping[str, Entry] = {
 
 
 def build(name: str, parameters: Mapping[str, object]) -> Detector:
-    """Build a detector with a guard's parameters.
+    """Build a detector with a guard's parameters, and warm it up: once built, it is ready.
 
     Raises:
         PolicyError: The name is unknown, its extra is not installed or a parameter is wrong.
@@ -65,4 +65,7 @@ def build(name: str, parameters: Mapping[str, object]) -> Detector:
             f"detector {name} needs the extra guardproxy[{entry.extra}], which is not installed: {error}"
         ) from None
     detector: Detector = factory(parameters)
+    warm_up = getattr(detector, "warm_up", None)
+    if warm_up is not None:
+        warm_up()
     return detector

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+OK = "ok"
 
-def admin_app(registry: Callable[[], CollectorRegistry], is_ready: Callable[[], Awaitable[bool]]) -> FastAPI:
+
+def admin_app(
+    registry: Callable[[], CollectorRegistry], readiness: Callable[[], Awaitable[dict[str, str]]]
+) -> FastAPI:
     """The application of the admin port.
 
     Args:
         registry: Gives the registry to export; called for each scrape.
-        is_ready: Whether the proxy can serve.
+        readiness: What the proxy needs to serve, each `ok` or what is wrong with it.
     """
     app = FastAPI(title="guardproxy admin", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -27,8 +32,10 @@ def admin_app(registry: Callable[[], CollectorRegistry], is_ready: Callable[[], 
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        ready = await is_ready()
-        body = '{"status":"ok"}' if ready else '{"status":"not ready"}'
-        return Response(body, 200 if ready else 503, media_type="application/json")
+        needs = await readiness()
+        is_ready = all(state == OK for state in needs.values())
+        return JSONResponse(
+            {"status": OK if is_ready else "not ready", "needs": needs}, 200 if is_ready else 503
+        )
 
     return app

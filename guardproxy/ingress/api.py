@@ -37,6 +37,7 @@ from guardproxy.wire.fault_body import error_body, type_for
 
 log = logging.getLogger("guardproxy")
 
+HUNG_UP = "the client hung up"
 SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -211,8 +212,8 @@ class Api:
         except WireError as error:
             account.end("rejected", error.code)
             await _send_fault(send, error, headers)
-        except asyncio.CancelledError:
-            account.end("client_gone")
+        except asyncio.CancelledError as cancelled:
+            account.end("client_gone" if cancelled.args == (HUNG_UP,) else "shutdown")
             raise
         finally:
             watcher.cancel()
@@ -268,7 +269,7 @@ async def _hang_up(receive: Receive, task: asyncio.Task[object]) -> None:
     """Cancel the exchange when the client goes: in every phase, buffered ones too."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    task.cancel()
+    task.cancel(HUNG_UP)
 
 
 def _headers(identity: str) -> Headers:

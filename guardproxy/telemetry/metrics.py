@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 OUTCOMES = (
     "answered", "redacted", "repaired", "blocked_input", "blocked_output", "cut", "rejected",
-    "guard_unavailable", "client_gone", "upstream_error", "error",
+    "guard_unavailable", "client_gone", "upstream_error", "shutdown", "error",
 )  # fmt: skip
 _FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
