@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from guardproxy.core.canonical import FAMILY_TOKENS, SpecialTokens, merge_system, repair_history
+from guardproxy.core.canonical import FAMILY_TOKENS, SpecialTokens, canonical, merge_system, repair_history
 from guardproxy.core.content import ImagePart, Message, Request, TextPart, Tool, ToolCall
 from guardproxy.core.harden import harden, language_of, spotlight
 from guardproxy.core.policy import Bilingual, Hardening, Mode, Slot
 from guardproxy.core.texts import HARDENING_TEXTS
+from guardproxy.errors import WireError
 from tests.core.test_judge import policy
 
 RULE = Bilingual("RULE", "規則")
@@ -172,3 +173,11 @@ def test_segments_name_everything_the_model_reads() -> None:
     assert one.question == "u"
     assert request(message("system", "s")).question == ""
     assert len(request(message("user", "u")).segments()) == 1
+
+
+def test_a_chat_of_which_nothing_is_left_is_refused() -> None:
+    chat = request(message("system", "rules"), message("user", "bad"), message("assistant", "BLOCKED"))
+    with pytest.raises(WireError, match="nothing is left to answer"):
+        canonical(chat, SpecialTokens(), ["BLOCKED"])
+    kept = canonical(request(*chat.messages, message("user", "next")), SpecialTokens(), ["BLOCKED"])
+    assert said(kept) == [("system", ["rules"]), ("user", ["next"])]
