@@ -26,12 +26,12 @@ CHAR_NGRAMS = (2, 3, 4, 5)
 QUESTION_SHARE = 0.3
 """How much a question's word counts beside an answer's n-gram, in `score_pair`."""
 
-Indices = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int32]
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _BASE = np.uint64(0x100000001B3)
 _SHIFT = np.uint64(64 - BITS)
-_SPACES = re.compile(r"\s+")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\x00-\x08\x0e-\x1f]")
+_ASCII_INVISIBLE = dict.fromkeys((*range(0x09), *range(0x0E, 0x20)))
 
 
 def _powers(n: int) -> npt.NDArray[np.uint64]:
@@ -52,14 +52,16 @@ def _inverse_powers() -> npt.NDArray[np.uint64]:
 
 def fold(text: str) -> str:
     """NFKC, lower case, one space between words, no invisible characters."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return _SPACES.sub(" ", _INVISIBLE.sub("", text)).strip().lower()
+    if text.isascii():
+        text = text.translate(_ASCII_INVISIBLE)
+    else:
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    return " ".join(text.split()).lower()
 
 
 def _bucket(hashes: npt.NDArray[np.uint64], salt: int) -> Indices:
     mixed = (hashes ^ np.uint64(salt * 0x5851F42D4C957F2D & 0xFFFFFFFFFFFFFFFF)) * _MULTIPLIER
-    return (mixed >> _SHIFT).astype(np.int64)
+    return (mixed >> _SHIFT).astype(np.int32)
 
 
 def _words(codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -100,7 +102,12 @@ def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices
                     break
                 rolling = rolling[:-1] * _BASE + codes[n - 1 :]
                 found.append(_bucket(rolling, salt * 16 + 2 + n))
-    distinct = np.unique(np.concatenate(found))
+    # Not np.unique: sorting 32-bit integers is vectorised, and many times quicker.
+    ordered = np.sort(np.concatenate(found))
+    is_new = np.empty(ordered.size, np.bool_)
+    is_new[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+    distinct = ordered[is_new]
     distinct.flags.writeable = False
     return distinct
 

@@ -96,11 +96,11 @@ def _thin(rows: list[Row]) -> list[Row]:
 def _matrix(rows: list[Row]) -> Any:
     from scipy.sparse import csr_matrix
 
-    indices: list[npt.NDArray[np.int64]] = []
+    indices: list[npt.NDArray[np.int32]] = []
     values: list[npt.NDArray[np.float32]] = []
     for row in rows:
         own = features(windows(fold(row.text))[0])
-        asked = np.empty(0, np.int64)
+        asked = np.empty(0, np.int32)
         if row.question is not None:
             asked = features(fold(row.question), words_only=True, salt=1)
         size = math.sqrt(max(own.size + QUESTION_SHARE**2 * asked.size, 1.0))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 
+import hypothesis.strategies as st
+import numpy as np
 import pytest
+from hypothesis import given
 
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Stage
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Content, Detector
-from guardproxy.detectors.ngram import MAX_WINDOWS, features, fold, windows
+from guardproxy.detectors.ngram import BUCKETS, MAX_WINDOWS, features, fold, windows
 
 TEXTS = ["", " ", "hello", "これは試験です", "🙂\u200b\x00", "a" * 50_000, "\ud800", "word " * 3000]
 CLASSIFIERS = ["jailbreak", "harmful_request", "harmful_answer", "refusal"]
@@ -85,3 +88,16 @@ def test_features_are_distinct_and_stable() -> None:
     assert list(one) == list(features(fold("hello world")))
     assert features(fold("hello"), words_only=True).size == 1
     assert set(features("a b", words_only=True)) != set(features("a b", words_only=True, salt=1))
+
+
+@given(st.text(max_size=3000))
+def test_features_are_a_set_in_order(text: str) -> None:
+    for window in windows(fold(text)):
+        found = features(window)
+        assert (np.diff(found) > 0).all()
+        assert found.size == 0 or (found[0] >= 0 and found[-1] < BUCKETS)
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=200))
+def test_plain_text_is_folded_like_any_other(text: str) -> None:
+    assert fold(text) == fold(text + "é").removesuffix("é").rstrip()
