@@ -1,5 +1,7 @@
 # make serve [UPSTREAM=http://host:8000]   set everything up and serve
 # make test                                set everything up and run the tests
+# make bench [ACCEPT=yes]                  measure against the peers, write docs/performance.md
+# make bench-quick                         the cheap rows, compared with docs/performance.json
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +10,7 @@ PORT ?= 8080
 ADMIN_PORT ?= 8081
 SANDBOX_PORT ?= 8090
 
-.PHONY: serve test lint test-e2e lock clean
+.PHONY: serve test lint test-e2e bench bench-quick bench-peers lock clean
 
 $(VENV)/runtime: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,9 +43,24 @@ test: lint
 test-e2e: $(VENV)/dev
 	$(BIN)/pytest -q -m e2e tests/e2e
 
+# Needs gcc; nginx and HAProxy from Debian (apt-get install gcc libc6-dev nginx-light haproxy). What is missing is named.
+bench: $(VENV)/dev
+	-$(MAKE) bench-peers
+	$(BIN)/python -m tests.bench.run $(if $(ACCEPT),--accept)
+
+bench-quick: $(VENV)/dev
+	$(BIN)/python -m tests.bench.run --quick
+
+bench-peers: .bench/litellm/done .bench/vllm-router/done
+
+.bench/%/done: tests/bench/requirements-%.txt
+	test -x .bench/$*/bin/python || $(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/pip install -q -r $<
+	touch $@
+
 lock:
 	uv pip compile -q --universal --generate-hashes --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .e2e .coverage coverage.xml
+	rm -rf $(VENV) .bench .e2e .coverage coverage.xml

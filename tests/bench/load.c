@@ -11,7 +11,8 @@
  *   lat    whole answer
  *   ttft   from the request to the first event with text
  *   delay  one-way delay of an event that carries fakeup's stamp (-s)
- * An answer is an error if its status is not 200, if it ends early, or if it has not -e events with text.
+ * An answer is an error if its status is not 200, if it ends early, if a JSON answer does not say "stop" (a withheld
+ * one is no proof of speed), or if a stream has not [DONE] or not -e events with text.
  * With -i it opens one stream a connection, prints {"open": N} once all have begun, and holds them until SIGTERM.
  */
 #define _GNU_SOURCE
@@ -43,7 +44,7 @@ struct conn {
     size_t sent;
     enum part part;
     struct buf in;   /* of the wire, not understood yet */
-    struct buf line; /* of the stream, not ended yet */
+    struct buf line; /* of a stream, not ended yet; a JSON answer as a whole */
     size_t left;     /* of a body or chunk */
     int status;
     bool is_stream;
@@ -207,6 +208,8 @@ static void count(struct conn *c, bool complete)
         fail("ended early", "", 0);
     } else if (c->status != 200) {
         fail("status", detail, (size_t)snprintf(detail, sizeof detail, "%d", c->status));
+    } else if (!c->is_stream && !memmem(c->line.data, c->line.len, "\"stop\"", 6)) {
+        fail("not a whole answer:", c->line.data, c->line.len);
     } else if (c->is_stream && !c->is_done) {
         fail("a stream without [DONE]", "", 0);
     } else if (c->is_stream && ask.events != ANY && c->events != ask.events) {
@@ -276,8 +279,8 @@ static void read_body(struct conn *c, const char *data, size_t len, uint64_t now
 {
     const char *end = data + len;
     if (!c->is_stream)
-        return;
-    while (data < end) {
+        buf_add(&c->line, data, len);
+    while (c->is_stream && data < end) {
         const char *stop = memchr(data, '\n', (size_t)(end - data));
         if (!stop) {
             buf_add(&c->line, data, (size_t)(end - data));

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable
-from statistics import median
+from pathlib import Path
 
+from guardproxy.core.grid import FIRST_CUT
 from guardproxy.core.policy import ImageLimits
 from guardproxy.images.decode import normalise
 from tests.bench import bodies, tools
@@ -96,7 +99,9 @@ def first_token(bench: Bench) -> list[Figure]:
     def milliseconds(name: str) -> float:
         port = bench.upstream("-u").port if name == DIRECT else bench.server(name, "-u").port
         seconds = max(bench.seconds, 1.5)
-        return tools.load(port, body, connections=4, seconds=seconds, warm_up=0.3)["ttft_p50"] / 1000
+        return (
+            tools.load(port, body, connections=4, seconds=seconds, warm_up=0.3, events=32)["ttft_p50"] / 1000
+        )
 
     rounds = bench.alternate("P5", (DEFAULT, DIRECT), milliseconds)
     added = [a - b - filling_ms for a, b in zip(rounds[DEFAULT], rounds[DIRECT], strict=True)]
@@ -112,11 +117,6 @@ def first_token(bench: Bench) -> list[Figure]:
 
 def _events_of_first_window(bench: Bench) -> int:
     """How many events the fake model needs for 32 characters."""
-    import json
-    import urllib.request
-
-    from guardproxy.core.grid import FIRST_CUT
-
     body = bodies.stream(bench.folder, 64, 0).read_bytes()
     ask = urllib.request.Request(
         f"http://127.0.0.1:{bench.upstream('-u').port}/v1/chat/completions", data=body
@@ -138,14 +138,9 @@ def pictures(bench: Bench) -> list[Figure]:
     for megabytes, answers in ((1, 24), (5, 8)):
         body = bodies.with_picture(bench.folder, megabytes)
 
-        def cost(name: str, body: object = body, answers: int = answers) -> float:
+        def cost(name: str, body: Path = body, answers: int = answers) -> float:
             more = 8 if name in (NGINX, HAPROXY) else 1
-            return bench.cost_us(
-                bench.server(name),
-                body,
-                connections=2,
-                answers=answers * more,  # type: ignore[arg-type]
-            )
+            return bench.cost_us(bench.server(name), body, connections=2, answers=answers * more)
 
         rounds = bench.alternate(f"P6 {megabytes} MB", (DEFAULT, NGINX, HAPROXY, ROUTER), cost)
         note = "There is no cache of pictures yet: each one is decoded, flattened and written anew, seen before or not."
@@ -281,5 +276,3 @@ FULL: tuple[Row, ...] = (
     requests, events, guarded, guarded_streams, first_token, pictures, new_picture, idle, cold_start, growth, workers,
 )  # fmt: skip
 QUICK: tuple[Row, ...] = (requests, events, guarded, first_token, idle)
-
-__all__ = ["FULL", "QUICK", "Row", "median"]

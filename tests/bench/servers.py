@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.bodies import MODEL
-from tests.bench.tools import ROOT, WORK, Failed, Missing
+from tests.bench.tools import WORK, Failed, Missing
 
 START_LIMIT_S = 120.0
 
@@ -195,7 +196,12 @@ def policies(folder: Path, name: str) -> Path:
 
 def _ours(folder: Path, upstream: int, policy: str | None, workers: int = 1) -> Plan:
     port, admin = free_port(), free_port()
-    command = [str(ROOT / ".venv/bin/guardproxy"), "serve", "--upstream", f"http://127.0.0.1:{upstream}"]
+    command = [
+        str(Path(sys.executable).with_name("guardproxy")),
+        "serve",
+        "--upstream",
+        f"http://127.0.0.1:{upstream}",
+    ]
     command += ["--port", str(port), "--admin-port", str(admin), "--workers", str(workers)]
     command += ["--policies", str(policies(folder, policy))] if policy else []
     return Plan(command, port, (admin, "/readyz"))
