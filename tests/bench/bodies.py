@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pybase64
-from PIL import Image
+from PIL import Image, ImageDraw
 
 MODEL = "bench"
 SYSTEM = "You are a helpful assistant of a small bakery. Answer briefly, and stay with what the notes say."
@@ -45,10 +45,7 @@ def write(folder: Path, name: str, content: object = QUESTION, **fields: Any) ->
 
 def stream(folder: Path, tokens: int, delay_us: int) -> Path:
     """A request for a stream of so many words with so many microseconds between them."""
-    return write(
-        folder, f"stream-{tokens}-{delay_us}",
-        stream=True, stream_options={"include_usage": True}, max_tokens=tokens, seed=delay_us,
-    )  # fmt: skip
+    return write(folder, f"stream-{tokens}-{delay_us}", stream=True, max_tokens=tokens, seed=delay_us)
 
 
 def picture(width: int, height: int, kind: str, noise: float = 18.0) -> bytes:
@@ -60,6 +57,17 @@ def picture(width: int, height: int, kind: str, noise: float = 18.0) -> bytes:
     pixels = (across + down + grain).clip(0, 255).astype(np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, kind, quality=85)
+    return out.getvalue()
+
+
+def screenshot(width: int, height: int) -> bytes:
+    """A PNG of black text on white."""
+    image = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(image)
+    for y in range(10, height - 20, 16):
+        pen.text((10, y), f"{y} {QUESTION[y % 400 :]}"[: width // 6], fill="black")
+    out = io.BytesIO()
+    image.save(out, "PNG")
     return out.getvalue()
 
 

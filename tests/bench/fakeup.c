@@ -9,7 +9,7 @@
  * A request says what it wants in ordinary fields, so that its wishes survive every proxy:
  *   "max_tokens": N           N words of prose; in a stream one event a word
  *   "seed": D                 D microseconds between two events, or before a JSON answer
- *   "include_usage": true     a usage chunk before [DONE]
+ *   "include_usage": true     a usage chunk before [DONE]; with "continuous_usage_stats": true usage in every chunk
  *
  * Events of all streams leave on a common grid of D, as an inference engine's steps do; -u gives every stream
  * its own. With -s each text begins with "@" and the sending time as 16 digits, for reading one-way delays.
@@ -52,6 +52,7 @@ struct conn {
     bool wants_write;
     bool dead;
     bool usage;
+    bool usage_always;
     long tokens;
     long said;
     uint64_t step; /* ns between events */
@@ -162,15 +163,24 @@ static void add_event(struct conn *c, const char *data, size_t len)
     buf_text(&c->out, "\n\n\r\n");
 }
 
+static void put_usage(char *to, size_t size, long said)
+{
+    snprintf(to, size, ",\"usage\":{\"prompt_tokens\":20,\"total_tokens\":%ld,\"completion_tokens\":%ld}", 20 + said,
+             said);
+}
+
 static void add_word(struct conn *c)
 {
-    static const char tail[] = "\"},\"logprobs\":null,\"finish_reason\":null,\"token_ids\":null}]}";
+    static const char tail[] = "\"},\"logprobs\":null,\"finish_reason\":null,\"token_ids\":null}]";
     char event[512];
     char stamp[24] = "";
+    char usage[128] = "";
     const struct word *w = &words[(size_t)c->said % word_count];
     if (stamps)
         snprintf(stamp, sizeof stamp, "@%016llu ", (unsigned long long)now_ns());
-    int n = snprintf(event, sizeof event, DELTA "{\"content\":\"%s%.*s%s", stamp, (int)w->len, w->text, tail);
+    if (c->usage_always)
+        put_usage(usage, sizeof usage, c->said + 1);
+    int n = snprintf(event, sizeof event, DELTA "{\"content\":\"%s%.*s%s%s}", stamp, (int)w->len, w->text, tail, usage);
     add_event(c, event, (size_t)n);
     c->said++;
 }
@@ -189,10 +199,10 @@ static void add_stream_end(struct conn *c)
         "{\"content\":\"\"},\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":null,\"token_ids\":null}]}";
     add_event(c, stop, sizeof stop - 1);
     if (c->usage) {
+        char usage[128];
         char event[512];
-        int n = snprintf(event, sizeof event,
-                         CHUNK "],\"usage\":{\"prompt_tokens\":20,\"total_tokens\":%ld,\"completion_tokens\":%ld}}",
-                         20 + c->tokens, c->tokens);
+        put_usage(usage, sizeof usage, c->tokens);
+        int n = snprintf(event, sizeof event, CHUNK "]%s}", usage);
         add_event(c, event, (size_t)n);
     }
     add_event(c, "[DONE]", 6);
@@ -284,6 +294,7 @@ static void answer_chat(struct conn *c, const char *body, size_t len)
     c->said = 0;
     if (field(body, len, "\"stream\"", 0)) {
         c->usage = field(body, len, "\"include_usage\"", 0);
+        c->usage_always = c->usage && field(body, len, "\"continuous_usage_stats\"", 0);
         c->doing = STREAMING;
         add_stream_start(c);
     } else if (c->step) {

@@ -98,6 +98,11 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
+    def put(self, figures: Iterable[Figure]) -> None:
+        """Put figures in the place of those of the same name."""
+        anew = {figure.name: figure for figure in figures}
+        self.figures = [anew.get(figure.name, figure) for figure in self.figures]
+
     def as_json(self) -> dict[str, Any]:
         """What `docs/performance.json` holds."""
         out = {key: value for key, value in asdict(self).items() if key != "figures"}

@@ -106,7 +106,7 @@ def number(value: float) -> str:
 
 
 def _share(value: float) -> str:
-    return f"1/{1 / value:.0f}" if 0 < value < 0.2 else number(value)
+    return f"1/{1 / value:.3g}" if 0 < value < 0.5 else number(value)
 
 
 def _ratio(spread: Spread) -> str:

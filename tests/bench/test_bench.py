@@ -137,6 +137,13 @@ def test_what_was_not_recorded_or_not_measured_is_no_regression() -> None:
     assert regressions([alone], _report(MADE_UP).as_json()) == []
 
 
+def test_a_second_measurement_takes_the_place_of_the_first() -> None:
+    again = Figure("P1", "request", "µs", {"ours": [11.0], "nginx": [10.0]}, ("ours", "nginx"))
+    made = _report(MADE_UP)
+    made.put([again])
+    assert made.figures == [again]
+
+
 def test_a_figure_that_is_only_reported_is_no_regression() -> None:
     one = Figure("P11", "workers", "1/s", {"two": [4.0], "one": [2.0]}, ("two", "one"), guarded=False)
     more = Figure("P11", "workers", "1/s", {"two": [9.0], "one": [2.0]}, ("two", "one"), guarded=False)
