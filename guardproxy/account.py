@@ -8,9 +8,8 @@ from time import perf_counter
 
 from guardproxy.core.content import Request, Segment
 from guardproxy.core.judge import judge_guards
-from guardproxy.core.policy import Policy
 from guardproxy.core.verdict import Action, Stage, Verdict
-from guardproxy.detectors.base import Content
+from guardproxy.detectors.base import Content, Memo
 from guardproxy.detectors.observe import observe
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
@@ -52,19 +51,19 @@ class Account:
         self.entry = entry
         self.strictest = Action.ALLOW
         self.has_released = False
+        self.memo: Memo = {}
         self._plan = plan
         self._audit = beside.audit
         self._started = self._mark = perf_counter()
         self._held_since = 0.0
         metrics.in_flight.inc()
 
-    def requested(self, request: Request, policy: Policy) -> None:
+    def requested(self, request: Request, segments: tuple[Segment, ...]) -> None:
         """The request is canonical and about to be judged."""
-        self.entry.request = request
+        self.entry.request, self.entry.segments = request, segments
         for name in request.dropped:
             self.metrics.fields_dropped.labels(name).inc()
-        looked_at = policy.looked_at(Stage.INPUT)
-        self.entry.unjudged.update({s.kind for s in request.segments()} - looked_at)
+        self.entry.unjudged.update({s.kind for s in segments} - self._plan.looked_at_input)
 
     def judged(self, stage: Stage, verdict: Verdict) -> None:
         """A verdict came in."""
@@ -112,6 +111,11 @@ class Account:
     def unjudged(self) -> set[str]:
         """Kinds of content that no guard looks at."""
         return self.entry.unjudged
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether `close` never waits: all guards that only watch answer in place."""
+        return self._plan.watches_inline
 
     async def close(self) -> None:
         """Judge with the guards that only watch, then count and record everything once."""
@@ -173,7 +177,7 @@ class Account:
         self.trace.begin("watch")
         watching = policy.watching(Stage.INPUT)
         if watching:
-            content = Content(request.segments(), request.question)
+            content = Content(self.entry.segments, request.question, memo=self.memo)
             observed = await observe(watching, self._plan.detectors, content, timed)
             self.judged(Stage.INPUT, judge_guards(policy, watching, observed))
         texts = self.entry.texts
@@ -185,7 +189,10 @@ class Account:
                 Segment(c, f"choices[{i}].{c}", "".join(t), untrusted=True) for (i, c), t in texts.items()
             )
             observed = await observe(
-                watching, self._plan.detectors, Content(segments, request.question), timed
+                watching,
+                self._plan.detectors,
+                Content(segments, request.question, memo=self.memo),
+                timed,
             )
             verdict = judge_guards(policy, watching, observed)
             self.judged(Stage.OUTPUT, verdict)

@@ -117,13 +117,15 @@ class Exchange:
         trace.begin("intake")
         request = await parts.intake.take(request, policy.images)
         self.request = request
-        self.account.requested(request, policy)
+        segments = request.segments()
+        self.account.requested(request, segments)
         trace.begin("judge_input")
-        verdict = await self._judge_input(request)
+        verdict = await self._judge_input(Content(segments, request.question, memo=self.account.memo))
         if verdict.action is Action.BLOCK:
             raise Blocked(verdict, self._message)
-        trace.begin("harden")
-        request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
+        if policy.hardening:
+            trace.begin("harden")
+            request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
         salt = self.account.client.cache_salt if parts.cache_salt else None
         body = chat_upstream.write(request, model=self._model, cache_salt=salt)
         response = await parts.pool.ask("POST", "/v1/chat/completions", body, self.account.asking())
@@ -131,12 +133,11 @@ class Exchange:
         if response.status != 200:
             raise await self._refused(response)
 
-    async def _judge_input(self, request: Request) -> Verdict:
+    async def _judge_input(self, content: Content) -> Verdict:
         policy = self._policy
         guards = policy.acting(Stage.INPUT)
         if not guards:
             return ALLOWED
-        content = Content(request.segments(), request.question)
         observed = await observe(guards, self._plan.detectors, content, self.account.timed)
         verdict = judge_guards(policy, guards, observed)
         self.account.judged(Stage.INPUT, verdict)
@@ -164,7 +165,7 @@ class Exchange:
         self.account.trace.begin("judge_output")
         return Outward(
             self._plan,
-            self.request.question,
+            Content((), self.request.question, memo=self.account.memo),
             timed=self.account.timed,
             record=lambda verdict: self.account.judged(Stage.OUTPUT, verdict),
             wake=wake,

@@ -32,6 +32,8 @@ class Plan:
         modes: The gate mode of each of those channels.
         inline: Channels whose guards all answer in place.
         watched: Channels that any guard looks at, acting or watching.
+        looked_at_input: Kinds of content of a request that any guard looks at.
+        watches_inline: Whether the guards that only watch, on both sides, all answer in place.
     """
 
     policy: Policy
@@ -40,6 +42,8 @@ class Plan:
     modes: dict[str, GateMode]
     inline: frozenset[str]
     watched: frozenset[str]
+    looked_at_input: frozenset[str]
+    watches_inline: bool
 
     @property
     def refuses_unjudged(self) -> bool:
@@ -57,7 +61,17 @@ class Plan:
         inline = frozenset(
             c for c, guards in by_channel.items() if all(detectors[g.name].inline for g in guards)
         )
-        return cls(policy, detectors, by_channel, modes, inline, policy.looked_at(Stage.OUTPUT))
+        watching = (*policy.watching(Stage.INPUT), *policy.watching(Stage.OUTPUT))
+        return cls(
+            policy,
+            detectors,
+            by_channel,
+            modes,
+            inline,
+            policy.looked_at(Stage.OUTPUT),
+            policy.looked_at(Stage.INPUT),
+            all(detectors[g.name].inline for g in watching),
+        )
 
 
 class Outward:
@@ -65,7 +79,7 @@ class Outward:
 
     Args:
         plan: Of the policy that the exchange started with.
-        question: What the answer is judged against.
+        asked: The question that the answer is judged against, and the exchange's memo.
         timed: Told how long each detector took.
         record: Told every verdict.
         wake: Called when a verdict came in while the driver waits for the upstream.
@@ -74,7 +88,7 @@ class Outward:
     def __init__(
         self,
         plan: Plan,
-        question: str,
+        asked: Content,
         *,
         timed: Timed,
         record: Callable[[Verdict], None],
@@ -84,7 +98,7 @@ class Outward:
         self.unavailable: set[int] = set()
         self.texts: dict[tuple[int, str], list[str]] = {}
         self._plan = plan
-        self._question = question
+        self._asked = asked
         self._timed = timed
         self._record = record
         self._wake = wake
@@ -200,8 +214,14 @@ class Outward:
         segments = [Segment(window.channel, place, window.text, untrusted=True)]
         if window.channel == "tool_arguments" and (decoded := decoded_strings(window.text)):
             segments.append(Segment(window.channel, f"{place}.decoded", decoded, untrusted=True))
+        asked = self._asked
         content = Content(
-            tuple(segments), self._question, window.offset, window.start - window.offset, window.final
+            tuple(segments),
+            asked.context,
+            window.offset,
+            window.start - window.offset,
+            window.final,
+            asked.memo,
         )
         verdict = judge_guards(
             plan.policy, guards, await observe(guards, plan.detectors, content, self._timed)

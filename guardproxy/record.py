@@ -58,7 +58,7 @@ class Entry:
 
     Attributes:
         began: Seconds since 1970.
-        request: Canonical, once it is.
+        request: Canonical, once it is; `segments` is all that the model reads of it.
         outcome: How it ended; `error` the code of the fault, if one ended it.
         texts: What the model said, by choice and channel.
         usage: As the model server counted.
@@ -70,6 +70,7 @@ class Entry:
     policy: Policy
     model: str
     request: Request | None = None
+    segments: tuple[Segment, ...] = ()
     outcome: str | None = None
     error: str | None = None
     texts: dict[tuple[int, str], list[str]] = field(default_factory=dict)
@@ -96,7 +97,7 @@ def record_of(entry: Entry, text_hash: TextHash) -> Mapping[str, object]:
         "action": max((a for a, _ in verdicts.values()), default=Action.ALLOW).label,
         "wanted": max((w for _, w in verdicts.values()), default=Action.ALLOW).label,
         "stream": entry.request.stream if entry.request else None,
-        "segments": _segments(entry.request, text_hash),
+        "segments": [_segment(s, text_hash) for s in entry.segments],
         "answer": [
             _text(channel, f"choices[{choice}].{channel}", "".join(pieces), text_hash)
             for (choice, channel), pieces in entry.texts.items()
@@ -126,10 +127,6 @@ def record_of(entry: Entry, text_hash: TextHash) -> Mapping[str, object]:
     if observed.is_cut_short:
         record["findings_cut_short"] = True
     return record
-
-
-def _segments(request: Request | None, text_hash: TextHash) -> list[Mapping[str, object]]:
-    return [] if request is None else [_segment(s, text_hash) for s in request.segments()]
 
 
 def _segment(segment: Segment, text_hash: TextHash) -> Mapping[str, object]:

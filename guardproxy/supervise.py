@@ -263,7 +263,7 @@ def worker(settings: Settings, api: socket.socket, connection: Connection, share
 
 async def _work(settings: Settings, api: socket.socket, connection: Connection, shared: Shared) -> None:
     from guardproxy.app import Core  # noqa: PLC0415 - in the worker only
-    from guardproxy.serve import api_server, attend  # noqa: PLC0415 - as above
+    from guardproxy.serve import api_server, attend, settle_memory  # noqa: PLC0415 - as above
     from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
 
     core = Core(settings, Metrics(), shared)
@@ -295,6 +295,7 @@ async def _work(settings: Settings, api: socket.socket, connection: Connection, 
         signal.SIGINT, lambda: None
     )  # the terminal's ^C reaches the supervisor, which stops us
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    settle_memory()
     beside = asyncio.create_task(_report(core, connection)), asyncio.create_task(attend(core))
     try:
         await server.serve([api])

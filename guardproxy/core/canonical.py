@@ -7,7 +7,7 @@ the proxy itself blocked leave the history.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from guardproxy.core.content import Message, Part, Request, TextPart, Tool, ToolCall
@@ -49,6 +49,8 @@ class SpecialTokens:
 
     def neutralise_request(self, request: Request) -> Request:
         """The request with every client string neutralised."""
+        if not any("<" in text or "[" in text for text in _texts_of(request)):
+            return request
         return replace(
             request,
             messages=tuple(self._message(m) for m in request.messages),
@@ -76,6 +78,22 @@ class SpecialTokens:
             description=None if tool.description is None else self.neutralise(tool.description),
             parameters=None if tool.parameters is None else self.neutralise(tool.parameters),
         )
+
+
+def _texts_of(request: Request) -> Iterator[str]:
+    for message in request.messages:
+        for part in message.parts:
+            if isinstance(part, TextPart):
+                yield part.text
+        if message.name is not None:
+            yield message.name
+        for call in message.tool_calls:
+            yield call.name
+            yield call.arguments
+    for tool in request.tools:
+        yield tool.description or ""
+        yield tool.parameters or ""
+    yield request.schema or ""
 
 
 def merge_system(request: Request) -> Request:

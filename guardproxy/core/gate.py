@@ -96,14 +96,14 @@ class Lane:
         self._kept: list[str] = []
         self._kept_from = 0
 
-    def receive(self, text: str) -> None:
-        """Take more text of the channel."""
+    def receive(self, text: str, *, last: bool) -> None:
+        """Take more text of the channel; the last of it needs no grid, since it is judged to its end."""
         self.received += len(text)
         if self.mode is None:
             self.cleared = self.received
             return
         self._kept.append(text)
-        if self.mode is not GateMode.FULL:
+        if self.mode is not GateMode.FULL and not last:
             self._grid.receive(text)
         if self.mode is GateMode.ASYNC:
             self.cleared = self.received
@@ -222,7 +222,7 @@ class Gate:
         for channel, text in event.texts:
             lane = self._lane(channel)
             start = lane.received
-            lane.receive(text)
+            lane.receive(text, last=event.finish is not None)
             self.held += len(text)
             places.append((lane, start, lane.received))
             if lane.mode is None and text and channel not in self._watched:

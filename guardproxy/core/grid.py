@@ -11,6 +11,7 @@ NEXT_CUT = 96
 SENTENCE_CUT = 48
 
 _SENTENCE_END = re.compile(r"[\n。！？｡]|[.!?…](?=\s)")
+_MAY_END = re.compile(r"[\n。！？｡.!?…]")
 _WIDE = re.compile(r"[ᄀ-ᇿ⺀-\ua4cf가-\ud7ff豈-\ufaff︰-﹏＀-￯\U00020000-\U0003ffff]")
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
@@ -41,6 +42,15 @@ class Grid:
     def receive(self, text: str) -> None:
         """Move `last_cut` to the last grid point that this text reaches, if any."""
         if text.isascii() and self._weight + len(text) < self._soft:
+            self._weight += len(text)
+            self._length += len(text)
+            self._previous = text[-1:] or self._previous
+            return
+        if (
+            text.isascii()
+            and self._weight + len(text) < self._target
+            and not _MAY_END.search(self._previous + text)
+        ):
             self._weight += len(text)
             self._length += len(text)
             self._previous = text[-1:] or self._previous

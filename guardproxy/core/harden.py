@@ -22,7 +22,7 @@ def language_of(request: Request) -> str:
     """`ja` if a user turn holds kana, else `en`."""
     for message in reversed(request.messages):
         if message.role == "user" and any(
-            isinstance(p, TextPart) and _KANA.search(p.text) for p in message.parts
+            isinstance(p, TextPart) and not p.text.isascii() and _KANA.search(p.text) for p in message.parts
         ):
             return "ja"
     return "en"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
+
+Memo = dict[object, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Content:
         offset: Characters of the channel that come before the segment's text.
         fresh: Index into the text of the first character not looked at before.
         final: Whether nothing more will follow.
+        memo: What detectors worked out about texts of this exchange, for each other: it ends with it, since
+            it holds content, and the time that a shared one saves would tell what others asked.
     """
 
     segments: tuple[Segment, ...]
@@ -28,6 +32,7 @@ class Content:
     offset: int = 0
     fresh: int = 0
     final: bool = True
+    memo: Memo = field(default_factory=dict, compare=False)
 
 
 class Detector(Protocol):

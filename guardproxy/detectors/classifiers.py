@@ -49,7 +49,9 @@ class TextClassifier:
         texts = [(s.place, s.text[: self._longest]) for s in content.segments if s.text.strip()]
         shared = math.log(max(len(texts), 1))
         return tuple(
-            Finding(self.name, self.name, logistic(self._model.logit(text) - shared), place)
+            Finding(
+                self.name, self.name, logistic(self._model.logit(text, memo=content.memo) - shared), place
+            )
             for place, text in texts
         )
 
@@ -71,7 +73,9 @@ class AnswerClassifier:
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each text of the answer."""
         return tuple(
-            Finding(self.name, self.name, self._model.score_pair(content.context, s.text), s.place)
+            Finding(
+                self.name, self.name, self._model.score_pair(content.context, s.text, content.memo), s.place
+            )
             for s in content.segments
             if s.text.strip()
         )

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
+
+from guardproxy.detectors.base import Memo
 
 BITS = 18
 BUCKETS = 1 << BITS
@@ -26,7 +30,11 @@ CHAR_NGRAMS = (2, 3, 4, 5)
 QUESTION_SHARE = 0.3
 """How much a question's word counts beside an answer's n-gram, in `score_pair`."""
 
+MAX_REMEMBERED = 32
+"""Texts of one exchange; every window of a long stream is another."""
+
 Indices = npt.NDArray[np.int32]
+Found = TypeVar("Found")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _BASE = np.uint64(0x100000001B3)
 _SHIFT = np.uint64(64 - BITS)
@@ -77,7 +85,6 @@ def _words(codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return (sums[ends] - sums[starts]) * _inverse_powers()[starts]
 
 
-@lru_cache(maxsize=64)  # several guards look at one text, and each window of a stream at the same question
 def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices:
     """The distinct hashed n-grams of a folded text of at most `WINDOW` characters, ascending.
 
@@ -121,6 +128,24 @@ def windows(folded: str) -> list[str]:
     return [folded[at : at + WINDOW] for at in (round(i * last / (count - 1)) for i in range(count))]
 
 
+def _of_question(text: str) -> Indices:
+    return features(fold(text)[:WINDOW], words_only=True, salt=1)
+
+
+def _of_windows(text: str) -> tuple[Indices, ...]:
+    return tuple(features(part) for part in windows(fold(text)))
+
+
+def _remembered(memo: Memo, text: str, work_out: Callable[[str], Found]) -> Found:
+    key = (work_out, text)
+    found = memo.get(key)
+    if found is None:
+        if len(memo) >= MAX_REMEMBERED:
+            memo.clear()
+        found = memo[key] = work_out(text)
+    return cast("Found", found)
+
+
 def logistic(logit: float) -> float:
     """`1 / (1 + e^-x)`, safe for any finite x."""
     return 1.0 / (1.0 + math.exp(-min(max(logit, -30.0), 30.0)))
@@ -159,22 +184,27 @@ class NgramModel:
             size += QUESTION_SHARE**2 * question.size
         return self._bias + total / math.sqrt(max(size, 1.0))
 
-    def logit(self, text: str, question: str | None = None) -> float:
-        """The calibrated log-odds of a text: of its windows, the riskiest, less log(windows)."""
-        asked = None
-        if question is not None:
-            asked = features(fold(question)[:WINDOW], words_only=True, salt=1)
-        parts = windows(fold(text))
+    def logit(self, text: str, question: str | None = None, memo: Memo | None = None) -> float:
+        """The calibrated log-odds of a text: of its windows, the riskiest, less log(windows).
+
+        Args:
+            text: Any length.
+            question: Beside which it is read.
+            memo: Of the exchange: several guards look at one text, and every window at one question.
+        """
+        memo = {} if memo is None else memo
+        asked = None if question is None else _remembered(memo, question, _of_question)
+        parts = _remembered(memo, text, _of_windows)
         slope, intercept = self._platt
-        return max(slope * self.raw(features(p), asked) + intercept for p in parts) - math.log(len(parts))
+        return max(slope * self.raw(p, asked) + intercept for p in parts) - math.log(len(parts))
 
     def score(self, text: str) -> float:
         """Probability in [0, 1] that the text is what the model looks for."""
         return logistic(self.logit(text))
 
-    def score_pair(self, question: str, answer: str) -> float:
+    def score_pair(self, question: str, answer: str, memo: Memo | None = None) -> float:
         """Probability for an answer, read beside its question."""
-        return logistic(self.logit(answer, question))
+        return logistic(self.logit(answer, question, memo))
 
 
 def save(path: Path, weights: npt.NDArray[np.float64], bias: float, platt: tuple[float, float]) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +18,9 @@ from guardproxy.errors import UpstreamError, WireError
 from guardproxy.exchange import Blocked, Exchange, note
 from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import (
+    CONNECTION,
     ClientGone,
+    Connection,
     Headers,
     InFlight,
     Receive,
@@ -74,6 +78,16 @@ class Service(Protocol):
 
 
 Route = Callable[[Scope, Receive, Send, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and how the exchange is named."""
+
+    client: Client
+    request_id: str
+    trace: Trace
+    connection: Connection
 
 
 class Api:
@@ -171,15 +185,13 @@ class Api:
                 trace = self._service.trace(
                     text_header(scope, b"traceparent"), text_header(scope, b"tracestate")
                 )
-                await self._exchange(body, client, receive, send, (identity, trace))
+                await self._exchange(body, send, Caller(client, identity, trace, scope[CONNECTION]))
         finally:
             in_flight.exchanges -= 1
             in_flight.bytes -= size
 
-    async def _exchange(
-        self, body: bytes, client: Client, receive: Receive, send: Send, names: tuple[str, Trace]
-    ) -> None:
-        service, (identity, trace) = self._service, names
+    async def _exchange(self, body: bytes, send: Send, caller: Caller) -> None:
+        service, client, identity, trace = self._service, caller.client, caller.request_id, caller.trace
         plan, model, request = service.plan_for("", client), "unknown", None
         try:
             request = chat.parse(body, max_text_chars=service.in_flight.limits.max_text_chars)
@@ -201,10 +213,14 @@ class Api:
             (b"x-guardproxy-policy", plan.policy.name.encode()),
             (b"x-guardproxy-version", plan.policy.version.encode()),
         ]
+        connection = caller.connection
         task = asyncio.current_task()
         assert task is not None
-        watcher = asyncio.create_task(_hang_up(receive, task))
+        # Cancels the exchange when the client goes: in every phase, buffered ones too.
+        connection.on_gone = partial(task.cancel, HUNG_UP)
         try:
+            if connection.is_gone:
+                raise asyncio.CancelledError(HUNG_UP)
             await _serve(exchange, request, send, headers)
         except UpstreamError as error:
             account.end("upstream_error", error.code)
@@ -216,7 +232,7 @@ class Api:
             account.end("client_gone" if cancelled.args == (HUNG_UP,) else "shutdown")
             raise
         finally:
-            watcher.cancel()
+            connection.on_gone = None
             exchange.abort()
             service.settle(account)
 
@@ -263,13 +279,6 @@ async def _send_fault(send: Send, error: WireError, headers: Headers) -> None:
     body = error_body(str(error), type_=type_for(error.status), code=error.code, param=error.param)
     extra = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in error.headers]
     await send_body(send, error.status, body, [*headers, *extra])
-
-
-async def _hang_up(receive: Receive, task: asyncio.Task[object]) -> None:
-    """Cancel the exchange when the client goes: in every phase, buffered ones too."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    task.cancel(HUNG_UP)
 
 
 def _headers(identity: str) -> Headers:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from guardproxy.errors import WireError
@@ -16,6 +16,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+CONNECTION = "guardproxy.connection"
+"""Where our server's protocol stands in a scope."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
 
 
@@ -32,6 +34,13 @@ class HttpLimits:
 
 class ClientGone(Exception):
     """The client closed its connection."""
+
+
+class Connection(Protocol):
+    """What a route needs of the connection that a request came on."""
+
+    is_gone: bool
+    on_gone: Callable[[], object] | None
 
 
 class InFlight:

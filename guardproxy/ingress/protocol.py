@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from guardproxy.ingress.http import CONNECTION
 from guardproxy.wire.fault_body import error_body
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -28,6 +30,9 @@ class Protocol(HttpToolsProtocol):
         self._head_done = True
         self._fault: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
+        self.is_gone = False
+        self.on_gone: Callable[[], object] | None = None
+        """Called when the client hangs up: at any moment, without a task that waits for it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -36,6 +41,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self.is_gone = True
+        if self.on_gone is not None:
+            self.on_gone()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -45,6 +53,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[literal-required]  # for our own routes
         self._head_done = False
         self._head_bytes = 0
         if self._head_timer is None:

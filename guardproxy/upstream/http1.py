@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -324,7 +325,7 @@ class Pool:
                 raise
 
     def _take_idle(self) -> _Connection | None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         while self._idle:
             connection = self._idle.pop()
             if connection.usable and now - connection.idle_since < self.limits.keep_alive_s:
@@ -352,7 +353,7 @@ class Pool:
 
     def give_back(self, connection: _Connection) -> None:
         """Keep a connection for the next request."""
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = monotonic()
         self._idle.append(connection)
 
     def forget(self, connection: _Connection) -> None:

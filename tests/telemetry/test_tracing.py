@@ -18,7 +18,8 @@ from guardproxy.telemetry import tracing
 from guardproxy.telemetry.tracing import SPANS, Tracing
 from tests.fakes import MODEL, Proxy, say
 
-POLICY = """guards:
+POLICY = """hardening: [{use: self_reminder, slot: system}]
+guards:
   - {name: words-in, stage: input, detector: patterns, patterns: [{id: p, text: forbidden}]}
   - {name: words-out, stage: output, detector: patterns, patterns: [{id: q, text: hidden}]}
   - {name: refusal, stage: output, detector: refusal, on_hit: allow}
