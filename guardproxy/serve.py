@@ -63,7 +63,8 @@ def api_server(core: Core) -> Server:
     )
     return Server(
         uvicorn.Config(
-            Api(core),
+            Api(core),  # called with a Call by our protocol, never as ASGI
+            interface="asgi3",
             http=protocol,
             ws="none",
             lifespan="off",

@@ -1,14 +1,14 @@
-"""The API side: a table of routes, nothing else exists. Plain ASGI: no framework on the hot way."""
+"""The API side: a table of routes, nothing else exists. No framework on the hot way."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
+from urllib.parse import unquote
 
 import msgspec
 
@@ -16,22 +16,9 @@ from guardproxy.account import Account
 from guardproxy.core.content import Request
 from guardproxy.errors import UpstreamError, WireError
 from guardproxy.exchange import Blocked, Exchange, note
+from guardproxy.ingress.call import Call, ClientGone, Headers
 from guardproxy.ingress.door import Door
-from guardproxy.ingress.http import (
-    CONNECTION,
-    ClientGone,
-    Connection,
-    Headers,
-    InFlight,
-    Receive,
-    Scope,
-    Send,
-    overloaded,
-    read_body,
-    request_id,
-    send_body,
-    text_header,
-)
+from guardproxy.ingress.http import InFlight, overloaded, read_body
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.telemetry.logs import REQUEST_ID
@@ -77,21 +64,11 @@ class Service(Protocol):
         """Close an account beside the way."""
 
 
-Route = Callable[[Scope, Receive, Send, str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, and how the exchange is named."""
-
-    client: Client
-    request_id: str
-    trace: Trace
-    connection: Connection
+Route = Callable[[Call], Awaitable[None]]
 
 
 class Api:
-    """The ASGI application of the API side."""
+    """Answers every call on the API side."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -101,54 +78,38 @@ class Api:
             b"/health": {"GET": self._health, "HEAD": self._health},
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, call: Call) -> None:
         """Answer one request; the only place that catches everything."""
-        if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-            return
-        identity = request_id(scope)
-        REQUEST_ID.set(identity)
-        started = False
-
-        async def sending(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        REQUEST_ID.set(call.request_id)
         try:
-            await self._route(scope, receive, sending, identity)
+            await self._route(call)(call)
         except WireError as error:
-            await _send_fault(sending, error, _headers(identity))
+            await _answer_fault(call, error, _named(call))
         except (ClientGone, asyncio.CancelledError):
             return
         except Exception:  # the last resort: nothing of a bug reaches the client, nor stops the process
             log.exception("a request failed")
-            if started:
-                raise  # the server breaks the connection off: never a stream that looks complete
-            body = error_body("Internal error", type_="server_error", code="internal_error")
-            await send_body(sending, 500, body, _headers(identity))
+            if not call.response_started:
+                body = error_body("Internal error", type_="server_error", code="internal_error")
+                await call.answer(500, _named(call), body)
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
-        raw = scope.get("raw_path") or scope["path"].encode()
-        path = bytes(raw).partition(b"?")[0]
-        methods = self._routes.get(path)
-        if methods is None and path.startswith(b"/v1/models/"):
+    def _route(self, call: Call) -> Route:
+        methods = self._routes.get(call.path)
+        if methods is None and call.path.startswith(b"/v1/models/"):
             methods = {"GET": self._model}
         if methods is None:
             raise WireError("No such route", status=404, code="not_found")
-        route = methods.get(scope["method"])
+        route = methods.get(call.method)
         if route is None:
             allowed = ", ".join(methods)
             raise WireError(
                 f"Method not allowed; allowed: {allowed}", status=405, code="method_not_allowed",
                 headers=(("allow", allowed),),
             )  # fmt: skip
-        await route(scope, receive, send, identity)
+        return route
 
-    async def _health(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
-        body = b"" if scope["method"] == "HEAD" else b'{"status":"ok"}'
-        await send_body(send, 200, body, _headers(identity))
+    async def _health(self, call: Call) -> None:
+        await call.answer(200, _named(call), b"" if call.method == "HEAD" else b'{"status":"ok"}')
 
     async def _known_models(self) -> dict[str, str]:
         try:
@@ -156,43 +117,42 @@ class Api:
         except UpstreamError as error:
             raise _as_wire(error) from None
 
-    async def _models(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
-        self._service.door.client_of(scope)
+    async def _models(self, call: Call) -> None:
+        self._service.door.client_of(call)
         models = await self._known_models()
         body = msgspec.json.encode({"object": "list", "data": [_model(name) for name in models]})
-        await send_body(send, 200, body, _headers(identity))
+        await call.answer(200, _named(call), body)
 
-    async def _model(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
-        self._service.door.client_of(scope)
-        name = str(scope["path"]).removeprefix("/v1/models/")
+    async def _model(self, call: Call) -> None:
+        self._service.door.client_of(call)
+        name = unquote(call.path.decode("latin-1")).removeprefix("/v1/models/")
         if name not in await self._known_models():
             raise _no_model(name)
-        await send_body(send, 200, msgspec.json.encode(_model(name)), _headers(identity))
+        await call.answer(200, _named(call), msgspec.json.encode(_model(name)))
 
-    async def _chat(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
-        door, in_flight = self._service.door, self._service.in_flight
-        client = door.client_of(scope)
-        self._service.raise_if_unrecordable()
+    async def _chat(self, call: Call) -> None:
+        service = self._service
+        door, in_flight = service.door, service.in_flight
+        client = door.client_of(call)
+        service.raise_if_unrecordable()
         if in_flight.exchanges >= in_flight.limits.max_exchanges:
             raise overloaded("Too many exchanges are under way")
         in_flight.exchanges += 1
         size = 0
         try:
             with door.entered(client):
-                body = await read_body(scope, receive, in_flight)
+                body = await read_body(call, in_flight)
                 size = len(body)
                 door.take_body(client, size)
-                trace = self._service.trace(
-                    text_header(scope, b"traceparent"), text_header(scope, b"tracestate")
-                )
-                await self._exchange(body, send, Caller(client, identity, trace, scope[CONNECTION]))
+                trace = service.trace(call.text_header(b"traceparent"), call.text_header(b"tracestate"))
+                await self._exchange(call, body, client, trace)
         finally:
             in_flight.exchanges -= 1
             in_flight.bytes -= size
 
-    async def _exchange(self, body: bytes, send: Send, caller: Caller) -> None:
-        service, client, identity, trace = self._service, caller.client, caller.request_id, caller.trace
-        plan, model, request = service.plan_for("", client), "unknown", None
+    async def _exchange(self, call: Call, body: bytes, client: Client, trace: Trace) -> None:
+        service, identity = self._service, call.request_id
+        model = "unknown"
         try:
             request = chat.parse(body, max_text_chars=service.in_flight.limits.max_text_chars)
             models = await self._known_models()
@@ -201,19 +161,19 @@ class Api:
             model = request.model
             plan = service.plan_for(model, client)
         except WireError as error:
-            account = service.account(plan, model, client, identity, trace)
+            account = service.account(service.plan_for(model, client), model, client, identity, trace)
             account.end("rejected" if error.status < 500 else "upstream_error", error.code)
             service.settle(account)
             raise
         account = service.account(plan, model, client, identity, trace)
         exchange = service.exchange(plan, request, models[model], account)
         headers = [
-            *_headers(identity),
+            *_named(call),
             *service.door.headers(client),
             (b"x-guardproxy-policy", plan.policy.name.encode()),
             (b"x-guardproxy-version", plan.policy.version.encode()),
         ]
-        connection = caller.connection
+        connection = call.connection
         task = asyncio.current_task()
         assert task is not None
         # Cancels the exchange when the client goes: in every phase, buffered ones too.
@@ -221,13 +181,13 @@ class Api:
         try:
             if connection.is_gone:
                 raise asyncio.CancelledError(HUNG_UP)
-            await _serve(exchange, request, send, headers)
+            await _serve(exchange, request, call, headers)
         except UpstreamError as error:
             account.end("upstream_error", error.code)
-            await _send_fault(send, _as_wire(error), headers)
+            await _answer_fault(call, _as_wire(error), headers)
         except WireError as error:
             account.end("rejected", error.code)
-            await _send_fault(send, error, headers)
+            await _answer_fault(call, error, headers)
         except asyncio.CancelledError as cancelled:
             account.end("client_gone" if cancelled.args == (HUNG_UP,) else "shutdown")
             raise
@@ -237,23 +197,23 @@ class Api:
             service.settle(account)
 
 
-async def _serve(exchange: Exchange, request: Request, send: Send, headers: Headers) -> None:
+async def _serve(exchange: Exchange, request: Request, call: Call, headers: Headers) -> None:
     try:
         await exchange.ask()
         if not request.stream:
-            await send_body(send, 200, await exchange.buffered(), headers)
+            await call.answer(200, headers, await exchange.buffered())
             return
     except Blocked as blocked:
-        await _send_block(exchange, blocked, send, headers)
+        await _answer_block(exchange, blocked, call, headers)
         return
-    await send({"type": "http.response.start", "status": 200, "headers": [*SSE_HEADERS, *headers]})
+    await call.begin([*SSE_HEADERS, *headers])
     async with aclosing(exchange.streamed()) as pieces:
         async for piece in pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+            await call.piece(piece)
+    await call.end()
 
 
-async def _send_block(exchange: Exchange, blocked: Blocked, send: Send, headers: Headers) -> None:
+async def _answer_block(exchange: Exchange, blocked: Blocked, call: Call, headers: Headers) -> None:
     account, request = exchange.account, exchange.request
     if blocked.verdict.unavailable:
         account.end("guard_unavailable")
@@ -261,28 +221,29 @@ async def _send_block(exchange: Exchange, blocked: Blocked, send: Send, headers:
             "A guard of this service could not look at the request or its answer",
             status=503, code="guard_unavailable", headers=(("retry-after", "5"),),
         )  # fmt: skip
-        await _send_fault(send, error, headers)
+        await _answer_fault(call, error, headers)
         return
     account.end("blocked_input")
     if exchange.tells_block_as_error:
-        await _send_fault(send, WireError(exchange.block_error, code="content_filter"), headers)
+        await _answer_fault(call, WireError(exchange.block_error, code="content_filter"), headers)
         return
     body = exchange.block_body(note("block", account.unjudged, "content_filter"))
     if request.stream:
-        await send({"type": "http.response.start", "status": 200, "headers": [*SSE_HEADERS, *headers]})
-        await send({"type": "http.response.body", "body": body})
+        await call.begin([*SSE_HEADERS, *headers])
+        await call.piece(body)
+        await call.end()
     else:
-        await send_body(send, 200, body, headers)
+        await call.answer(200, headers, body)
 
 
-async def _send_fault(send: Send, error: WireError, headers: Headers) -> None:
+async def _answer_fault(call: Call, error: WireError, headers: Headers) -> None:
     body = error_body(str(error), type_=type_for(error.status), code=error.code, param=error.param)
     extra = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in error.headers]
-    await send_body(send, error.status, body, [*headers, *extra])
+    await call.answer(error.status, [*headers, *extra], body)
 
 
-def _headers(identity: str) -> Headers:
-    return [(b"x-request-id", identity.encode("ascii"))]
+def _named(call: Call) -> Headers:
+    return [(b"x-request-id", call.request_id.encode("ascii"))]
 
 
 def _model(name: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from guardproxy.errors import WireError
-from guardproxy.ingress.http import Headers, Scope, header
+from guardproxy.ingress.call import Call, Headers
 from guardproxy.ingress.limits import Ledger, Refused
 from guardproxy.keys import ANONYMOUS, Client, KeyRing
 from guardproxy.telemetry.metrics import Metrics
@@ -28,7 +28,7 @@ class Door:
         self._ledger = ledger
         self._metrics = metrics
 
-    def client_of(self, scope: Scope) -> Client:
+    def client_of(self, call: Call) -> Client:
         """Who sent this: by `Authorization: Bearer` or `x-api-key`.
 
         Raises:
@@ -36,7 +36,7 @@ class Door:
         """
         if not self._keys.required:
             return ANONYMOUS
-        key = _shown(scope)
+        key = _shown(call)
         client = self._keys.find(key) if key else None
         if client is None:
             self._metrics.unauthorized.labels("unknown_key" if key else "no_key").inc()
@@ -104,10 +104,10 @@ class Door:
         )  # fmt: skip
 
 
-def _shown(scope: Scope) -> str:
-    given = header(scope, b"authorization")
+def _shown(call: Call) -> str:
+    given = call.header(b"authorization")
     if given is not None:
         scheme, _, key = given.partition(b" ")
         if scheme.lower() == b"bearer":
             return key.strip().decode("latin-1")
-    return (header(scope, b"x-api-key") or b"").strip().decode("latin-1")
+    return (call.header(b"x-api-key") or b"").strip().decode("latin-1")

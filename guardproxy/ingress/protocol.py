@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from guardproxy.ingress.http import CONNECTION
+from guardproxy.ingress.call import Call
 from guardproxy.wire.fault_body import error_body
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -52,8 +53,9 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope[CONNECTION] = self  # type: ignore[literal-required]  # for our own routes
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._head_done = False
         self._head_bytes = 0
         if self._head_timer is None:
@@ -78,7 +80,19 @@ class Protocol(HttpToolsProtocol):
         if b"content-length" in names and b"transfer-encoding" in names:
             self._refuse("The request has both content-length and transfer-encoding")
         if self._fault is None:
-            super().on_headers_complete()
+            self._begin_call()
+
+    def _begin_call(self) -> None:
+        """As uvicorn's `on_headers_complete`, with a `Call` in place of its cycle of ASGI messages."""
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        path = httptools.parse_url(self.url).path or b"/"
+        before = self.cycle
+        call = self.cycle = Call(self, self.parser.get_method().decode("ascii"), path, keep_alive)
+        if before is None or before.response_complete:
+            self._start_asgi_task(call, self.app)
+        else:  # pipelined: its turn comes when the answer before it is whole
+            self.flow.pause_reading()
+            self.pipeline.appendleft((call, self.app))
 
     def send_400_response(self, msg: str) -> None:
         fault = self._fault or msg
