@@ -12,8 +12,6 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from time import perf_counter, time
 
-import msgspec
-
 from guardproxy.account import Account
 from guardproxy.core.canonical import SpecialTokens, canonical
 from guardproxy.core.content import Request
@@ -26,6 +24,7 @@ from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
 from guardproxy.errors import UpstreamError, UpstreamTimeout
 from guardproxy.images.intake import Intake
+from guardproxy.inbox import Inbox, read_answer
 from guardproxy.outward import Outward, Plan
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.upstream import Pool, Response
@@ -185,7 +184,7 @@ class Exchange:
         finally:
             response.close()
         self.account.answered()
-        answer = _read(data)
+        answer = read_answer(data)
         self._head = answer
         if not answer.choices:
             raise UpstreamError("The model server's answer has no choices")
@@ -219,13 +218,15 @@ class Exchange:
         response = self._response
         assert response is not None
         outward = self._outward(response.wake)
+        inbox = Inbox(outward, self._parts.max_held_chars)
         told: set[int] = set()
         altered: set[int] = set()
         try:
-            async for events in self._judged(response, outward):
+            async for events in self._judged(response, outward, inbox):
                 if events is None:
                     yield sse.KEEP_ALIVE
                     continue
+                self._head, self._usage = inbox.head, inbox.usage
                 altered.update(e.choice for e in events if e.altered)
                 piece = self._write(events, outward, told)
                 if any(e.texts for e in events):
@@ -243,31 +244,30 @@ class Exchange:
             response.close()
             self.account.entry.texts = outward.texts
 
-    async def _judged(self, response: Response, outward: Outward) -> AsyncGenerator[list[Event] | None, None]:
+    async def _judged(
+        self, response: Response, outward: Outward, inbox: Inbox
+    ) -> AsyncGenerator[list[Event] | None, None]:
         """Batches of events that may go out; None when only a sign of life is due."""
-        decoder = sse.Decoder()
-        done = False
         times = self._parts.times
-        spoke = last_bytes = perf_counter()
+        spoke = inbox.last_bytes
         cuts = 0
-        while not done:
-            patience = times.hold_s if outward.waiting and not outward.in_flight else times.keep_alive_s
+        response.listen(inbox.take)
+        while not inbox.is_done:
+            inbox.is_armed = outward.waiting and not outward.in_flight
+            patience = inbox.patience(times.hold_s) if inbox.is_armed else times.keep_alive_s
             data = await response.read(min(patience, times.idle_s))
             now = perf_counter()
-            if data is None:
-                if now - last_bytes > times.idle_s:
-                    raise UpstreamTimeout("The model server stopped in the middle of its answer")
-            elif not data:
-                if decoder.unfinished or not outward.finished:
-                    raise UpstreamError("The model server's answer broke off")
-                done = True
-            else:
-                last_bytes = now
-                done = self._receive(decoder, data, outward)
-            await outward.judge(early=data is None)
+            silent_s = now - inbox.last_bytes
+            if data:
+                inbox.take(data)
+            elif data is not None:
+                inbox.take_end()
+            elif silent_s > times.idle_s:
+                raise UpstreamTimeout("The model server stopped in the middle of its answer")
+            if inbox.fault is not None:
+                raise inbox.fault
+            await outward.judge(early=data is None and silent_s >= times.hold_s)
             outward.raise_faults()
-            if outward.held > self._parts.max_held_chars:
-                raise UpstreamError("The model server's answer is too large", code="upstream_too_large")
             events = outward.release()
             self.account.held(outward.held, now)
             if events or outward.cuts > cuts:
@@ -283,24 +283,6 @@ class Exchange:
         await outward.judge()
         await outward.settle()
         yield outward.release()
-
-    def _receive(self, decoder: sse.Decoder, data: bytes, outward: Outward) -> bool:
-        """Feed the bytes; True once the upstream has said that it is done."""
-        try:
-            blocks = decoder.receive(data)
-        except sse.EventTooLong:
-            raise UpstreamError("The model server's answer cannot be read") from None
-        for block in blocks:
-            if block == b"[DONE]":
-                return True
-            answer = _read(block)
-            if answer.id is not msgspec.UNSET and self._head.id is msgspec.UNSET:
-                self._head = answer
-            if answer.usage:
-                self._usage = answer.usage
-            for event in chat_answer.events_of(answer):
-                outward.receive(event)
-        return False
 
     def _write(self, events: list[Event], outward: Outward, told: set[int]) -> bytes:
         pieces = []
@@ -384,13 +366,3 @@ class Exchange:
 def note(action: str, unjudged: set[str], code: str | None) -> dict[str, object]:
     """The `guardproxy` key of an answer."""
     return {"action": action, "unjudged": sorted(unjudged), "code": code}
-
-
-def _read(data: bytes) -> WireAnswer:
-    try:
-        answer = chat_answer.read(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise UpstreamError("The model server's answer cannot be read") from None
-    if answer.error:
-        raise UpstreamError("The model server failed in the middle of its answer")
-    return answer

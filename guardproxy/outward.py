@@ -106,8 +106,8 @@ class Outward:
         self._watched: dict[tuple[int, str], int] = {}
         self._arrived = 0
 
-    def receive(self, event: Event) -> None:
-        """Take one event of the upstream."""
+    def receive(self, event: Event) -> bool:
+        """Take one event of the upstream; whether there is something to judge or to release by it."""
         self._arrived += 1
         for channel, text in event.texts:
             lane = event.choice, channel
@@ -121,9 +121,10 @@ class Outward:
             gate = Gate(event.choice, plan.modes, watched=plan.watched, refuse_unjudged=plan.refuses_unjudged)
             self.gates[event.choice] = gate
         event.number = self._arrived
-        gate.receive(event)
+        is_news = gate.receive(event)
         if event.finish is not None:
             gate.receive_end()
+        return is_news
 
     def receive_end(self) -> None:
         """The upstream is done with every choice."""

@@ -108,6 +108,11 @@ class Lane:
         if self.mode is GateMode.ASYNC:
             self.cleared = self.received
 
+    @property
+    def has_window(self) -> bool:
+        """Whether a whole window waits that nobody looks at yet."""
+        return self.mode is not None and not self.in_flight and self._grid.last_cut > self.judged
+
     def receive_end(self) -> None:
         """No more text will come."""
         self.ended = True
@@ -214,10 +219,16 @@ class Gate:
         self._lanes: dict[str, Lane] = {}
         self._queue: deque[tuple[Event, tuple[tuple[Lane, int, int], ...]]] = deque()
 
-    def receive(self, event: Event) -> None:
-        """Take the next event; what comes after a cut is dropped."""
+    def receive(self, event: Event) -> bool:
+        """Take the next event; what comes after a cut is dropped.
+
+        Returns:
+            Whether there is something to judge, to release or to end by it.
+        """
         if self.state is State.CUT:
-            return
+            return False
+        is_news = event.finish is not None
+        may_leave = not self._queue
         places: list[tuple[Lane, int, int]] = []
         for channel, text in event.texts:
             lane = self._lane(channel)
@@ -225,12 +236,15 @@ class Gate:
             lane.receive(text, last=event.finish is not None)
             self.held += len(text)
             places.append((lane, start, lane.received))
+            is_news = is_news or lane.has_window
+            may_leave = may_leave and lane.received <= lane.cleared
             if lane.mode is None and text and channel not in self._watched:
                 self.unjudged.add(channel)
                 if self._refuse:
                     self.cut()
-                    return
+                    return True
         self._queue.append((event, tuple(places)))
+        return is_news or may_leave
 
     def receive_end(self) -> None:
         """The upstream has said all it will say on this choice."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 Headers = list[tuple[bytes, bytes]]
 Answerer = Callable[["Call"], Awaitable[None]]
 
+_NUMBERS = count(1)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
 
 
@@ -57,7 +60,7 @@ class Call(RequestResponseCycle):
         )
         given = self.header(b"x-request-id")
         named = given is not None and _REQUEST_ID.fullmatch(given)
-        self.request_id = given.decode("ascii") if named and given else uuid4().hex
+        self.request_id = given.decode("ascii") if named and given else f"{_prefix()}{next(_NUMBERS):012x}"
 
     async def run_asgi(self, app: Any) -> None:
         """Have it answered; what is not answered whole is broken off, never made to look complete."""
@@ -151,6 +154,12 @@ class Call(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+@cache
+def _prefix() -> str:
+    """Of the request ids of this process."""
+    return uuid4().hex[:20]
 
 
 def _nothing() -> None:

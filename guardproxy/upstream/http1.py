@@ -7,8 +7,10 @@ RFC 9112; the parser is llhttp's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import cast
@@ -18,6 +20,7 @@ import httptools
 
 from guardproxy.errors import SettingsError, UpstreamError, UpstreamTimeout
 
+log = logging.getLogger("guardproxy")
 _HIGH_WATER = 256 * 1024
 
 
@@ -75,6 +78,13 @@ class Response:
         """
         return await self._connection.read_body(timeout_s)
 
+    def listen(self, sink: Callable[[bytes], bool]) -> None:
+        """Give bytes that come while `read` waits to `sink`, at once; `read` returns None when it says True.
+
+        While nobody waits in `read`, bytes are kept for it, so that a slow client holds the server back.
+        """
+        self._connection.sink = sink
+
     def wake(self) -> None:
         """Make a waiting `read` return None."""
         if not self._closed:
@@ -123,6 +133,7 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self.got_bytes = False
         self.idle_since = 0.0
+        self.sink: Callable[[bytes], bool] | None = None
 
     # What asyncio calls.
 
@@ -136,9 +147,14 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            log.exception("reading an answer failed")
+            self._break("it could not be read")
         except httptools.HttpParserError as error:
             self._break(f"it sent something that is not HTTP ({type(error).__name__})")
-        self._notify()
+        # What the sink took in silence is nobody's news.
+        if self.sink is None or self._woken or self._pieces or self._complete or self._fault is not None:
+            self._notify()
 
     def eof_received(self) -> bool:
         return False
@@ -174,6 +190,9 @@ class _Connection(asyncio.Protocol):
             self._response.headers.clear()
 
     def on_body(self, body: bytes) -> None:
+        if self.sink is not None and self._waiter is not None and not self._pieces:
+            self._woken = self.sink(body) or self._woken
+            return
         self._pieces.append(body)
         self._buffered += len(body)
         if self._buffered > _HIGH_WATER and not self._paused and self._transport is not None:
@@ -198,6 +217,7 @@ class _Connection(asyncio.Protocol):
         self._response = Response(self)
         self._headed = self._complete = self.got_bytes = self._woken = False
         self._fault = None
+        self.sink = None
         self._transport.writelines((head, body))
         deadline = self._loop.time() + timeout_s
         while not self._headed:
