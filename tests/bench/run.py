@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +28,7 @@ QUICK_WITHOUT = (rows.HAPROXY, rows.ROUTER, rows.LITELLM, rows.LITELLM_KEYWORD)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, compare with what is recorded, write; 1 if a ratio became worse, 2 if nothing can be run."""
     arguments = _arguments(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit stops the servers; the default would not
     try:
         tools.build()
     except Missing as error:
