@@ -28,7 +28,9 @@ QUICK_WITHOUT = (rows.HAPROXY, rows.ROUTER, rows.LITELLM, rows.LITELLM_KEYWORD)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, compare with what is recorded, write; 1 if a ratio became worse, 2 if nothing can be run."""
     arguments = _arguments(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit stops the servers; the default would not
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # an exit stops the servers; the default would not
     try:
         tools.build()
     except Missing as error:
@@ -47,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     recorded_anew = not (arguments.quick or arguments.only) and (arguments.accept or not worse)
     folder = DOCS if recorded_anew else WORK
     report.write(made, folder)
-    sys.stdout.write(report.markdown(made).partition("## All figures")[0].partition("## Against")[2])
+    page = report.markdown(made)
+    sys.stdout.write(page[page.index("## Against") : page.index("## All figures")])
     for sentence in worse:
         sys.stdout.write(f"WORSE: {sentence}\n")
     sys.stdout.write(f"Written to {folder.relative_to(ROOT)}/performance.md\n")
@@ -123,7 +126,9 @@ def versions() -> dict[str, str]:
     found["guardproxy"] = f"{guardproxy.__version__} ({found['guardproxy']})"
     for name, flag in (("nginx", "-v"), ("haproxy", "-v")):
         program = shutil.which(name) or shutil.which(name, path="/usr/sbin")
-        found[name] = _first_line([program, flag]) if program else "not installed"
+        found[name] = (
+            _first_line([program, flag]).removeprefix("nginx version: ") if program else "not installed"
+        )
     for name in ("litellm", "vllm-router"):
         packages = sorted((WORK / name).glob(f"lib/*/site-packages/{name.replace('-', '_')}-*.dist-info"))
         found[name] = packages[0].stem.rpartition("-")[2] if packages else "not installed"
