@@ -37,6 +37,7 @@ lint: $(VENV)/dev
 	$(BIN)/python tests/limits.py
 
 test: lint
+	tests/deploy/setup.sh
 	$(BIN)/pytest -q -m "not e2e" --cov --cov-report=xml --cov-report=term:skip-covered
 	$(BIN)/python tests/floors.py
 
@@ -61,6 +62,7 @@ bench-peers: .bench/litellm/done .bench/vllm-router/done
 lock:
 	uv pip compile -q --universal --generate-hashes --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
 
 clean:
 	rm -rf $(VENV) .bench .e2e .coverage coverage.xml
