@@ -13,7 +13,11 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q >/dev/null
-apt-get install -q -y --no-install-recommends "${packages[@]}" >/dev/null || {
+if ! apt-get install -q -y --no-install-recommends "${packages[@]}" >/dev/null; then
   echo "cannot be installed here: ${packages[*]}" >&2
   exit 0
-}
+fi
+# Only the programs are wanted: the package's own service would listen on port 9090 of every address.
+if [ -d /run/systemd/system ]; then
+  systemctl disable --now prometheus prometheus-node-exporter >/dev/null 2>&1 || true
+fi
