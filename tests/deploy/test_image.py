@@ -143,6 +143,32 @@ def test_it_serves_unprivileged_on_a_read_only_root(image: Image, workers: int) 
     assert tree(image.root) == before
 
 
+@pytest.mark.slow
+def test_as_built_it_refuses_to_serve_without_client_keys(image: Image) -> None:
+    """It would listen on every address of its container."""
+    command = [str(image.root / "opt/guardproxy/bin" / image.entrypoint[0]), *image.command]
+    env = image.environment() | {"GUARDPROXY_UPSTREAM": "http://127.0.0.1:1", "GUARDPROXY_HOST": "0.0.0.0"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "no client keys" in done.stderr
+
+
+@pytest.mark.slow
+def test_keys_made_with_the_image_open_it(image: Image, tmp_path: Path) -> None:
+    keys = str(tmp_path / "keys.json")
+    key = run(image, "key", "new", "--keys", keys, "--name", "pilot").strip()
+    moved = image.root.parent / "keys.json"
+    shutil.copy(keys, moved)
+    if os.geteuid() == 0:
+        shutil.chown(moved, 10001)
+    image.env["GUARDPROXY_KEYS"] = str(moved)
+    with started(image, 1) as (api, _):
+        assert httpx.get(f"{api}/v1/models", timeout=10).status_code == 401
+        headers = {"authorization": f"Bearer {key}"}
+        assert httpx.get(f"{api}/v1/models", headers=headers, timeout=10).status_code == 200
+    del image.env["GUARDPROXY_KEYS"]
+
+
 def healthy(image: Image) -> bool:
     command = [str(image.root / "opt/guardproxy/bin" / image.health[0]), *image.health[1:]]
     return subprocess.run(command, env=image.environment(), capture_output=True).returncode == 0
