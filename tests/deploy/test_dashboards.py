@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from guardproxy.telemetry.metrics import OUTCOMES
 from tests.deploy.rig import Rig, running
@@ -133,3 +136,18 @@ def test_panels_do_not_overlap(name: str) -> None:
         assert not own & cells, panel["title"]
         assert at["x"] + at["w"] <= 24
         cells |= own
+
+
+@pytest.mark.slow
+def test_the_picture_is_drawn_from_the_queries(rig: Rig, tmp_path: Path) -> None:
+    """As the one in the README: no panel is left without figures, and it stays small."""
+    script = [sys.executable, str(ROOT / "deploy/grafana/draw_overview.py"), "--prometheus", rig.prometheus]
+    out = tmp_path / "overview.png"
+    done = subprocess.run(
+        [*script, "--minutes", "1", "--rate", "20s", "--out", str(out)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert out.stat().st_size < 200_000
+    with Image.open(out) as picture:
+        assert picture.width == 1400
+        assert len(picture.convert("RGB").getcolors(10_000) or ()) > 50
