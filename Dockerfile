@@ -16,7 +16,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY guardproxy guardproxy
 COPY policies policies
 RUN /build/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
- && /build/tools/bin/pip --python /opt/guardproxy/bin/python install --no-deps --no-index dist/*.whl
+ && /build/tools/bin/pip --python /opt/guardproxy/bin/python install --no-deps --no-index dist/*.whl \
+ && mkdir -p state/audit
 
 FROM ${PYTHON}
 ARG VERSION=0.1.0
@@ -28,6 +29,8 @@ LABEL org.opencontainers.image.title="guardproxy" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/guardproxy /opt/guardproxy
 COPY policies /etc/guardproxy/policies
+# Only that a volume for the audit record belongs to the user; without one nothing is written there.
+COPY --from=build --chown=10001:10001 /build/state /var/lib/guardproxy
 ENV PATH=/opt/guardproxy/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -37,7 +40,7 @@ ENV PATH=/opt/guardproxy/bin:$PATH \
     GUARDPROXY_ADMIN_PORT=8081 \
     GUARDPROXY_POLICIES=/etc/guardproxy/policies
 # Bound to every address of the container, so it refuses to start without client keys (GUARDPROXY_KEYS).
-# The root may be read-only: with several workers /tmp is written (their counters), otherwise nothing.
+# The root may be read-only: with several workers /tmp is written (their counters), and the audit record if you want one.
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8080 8081

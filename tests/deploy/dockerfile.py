@@ -14,7 +14,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MOVED = ("/opt/guardproxy", "/etc/guardproxy", "/build")
+MOVED = ("/opt/guardproxy", "/etc/guardproxy", "/var/lib/guardproxy", "/build")
 """The folders of the image that the steps write."""
 
 
@@ -122,10 +122,10 @@ class Image:
         self.health = json.loads(rest[rest.index("CMD") + 3 :])
 
     def _copy(self, rest: str) -> None:
-        *sources, target = rest.split()
-        if sources[0].startswith("--from="):
-            assert sources[1] == target, "a virtual environment works only where it was made"
-            assert self._at(target).is_dir()
+        flags = [word for word in rest.split() if word.startswith("--")]
+        *sources, target = [word for word in rest.split() if not word.startswith("--")]
+        if any(flag.startswith("--from=") for flag in flags):
+            self._copy_from_stage(sources[0], target, [f for f in flags if f.startswith("--chown=")])
             return
         for source in sources:
             here, there = self.context / source, self._at(target)
@@ -134,6 +134,15 @@ class Image:
             else:
                 there.mkdir(parents=True, exist_ok=True)
                 shutil.copy(here, there)
+
+    def _copy_from_stage(self, source: str, target: str, owners: list[str]) -> None:
+        if "bin" in [p.name for p in self._at(source).iterdir()]:
+            assert source == target, "a virtual environment works only where it was made"
+            return
+        shutil.copytree(self._at(source), self._at(target))
+        if os.geteuid() == 0:
+            for path in (self._at(target), *self._at(target).rglob("*")):
+                os.chown(path, *(int(i) for i in owners[0].removeprefix("--chown=").split(":")))
 
     def _run(self, rest: str) -> None:
         command = self.moved(" " + rest).replace(" python ", f" {self.python} ")

@@ -133,7 +133,17 @@ class Rig:
         config = self.folder / "guardproxy.yaml"
         models = dict.fromkeys(MODELS, SANDBOX) | {"unserved": "a model that the server does not have"}
         settings = {"upstream": {"url": model_url, "models": models}, "policies": str(self.policies)}
-        config.write_text(yaml.safe_dump(settings | {"keys": str(self.keys), "port": 0, "admin_port": 0}))
+        config.write_text(
+            yaml.safe_dump(
+                settings
+                | {
+                    "keys": str(self.keys),
+                    "port": 0,
+                    "admin_port": 0,
+                    "audit": {"directory": str(self.folder / "audit")},
+                }
+            )
+        )
         return config
 
     def reload(self, *, broken: bool) -> None:

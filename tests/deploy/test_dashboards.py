@@ -29,8 +29,8 @@ QUERIES = [
     for target in panel["targets"]
 ]
 LOAD_S = 20.0
-NEVER = {"repaired"}
-"""Outcomes that cannot come about yet."""
+NEVER = {"repaired", "shutdown"}
+"""Outcomes that cannot come about yet, or only when it stops."""
 
 
 def filled(expr: str, policy: str) -> str:

@@ -23,10 +23,10 @@ from tests.test_reload import free_port, wait
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 READ_ONLY = (
-    "mount -o remount,bind,ro / && mount -t tmpfs tmpfs /tmp"
+    'mount --bind "$1" "$1" && mount -o remount,bind,ro / && mount -t tmpfs tmpfs /tmp && shift'
     ' && exec setpriv --reuid "$0" --regid "$0" --clear-groups --no-new-privs "$@"'
 )
-"""A root that nobody can write, a /tmp of its own, no privileges: what compose asks of an engine."""
+"""A root that nobody can write, a /tmp and one volume of its own, no privileges: what compose asks of an engine."""
 
 
 def can_unshare() -> bool:
@@ -34,7 +34,7 @@ def can_unshare() -> bool:
     if os.geteuid() != 0:
         return False
     tried = subprocess.run(
-        ["unshare", "--mount", "sh", "-euc", READ_ONLY, "65534", "true"], capture_output=True
+        ["unshare", "--mount", "sh", "-euc", READ_ONLY, "65534", "/var", "true"], capture_output=True
     )
     return tried.returncode == 0
 
@@ -139,6 +139,7 @@ def test_it_serves_unprivileged_on_a_read_only_root(image: Image, workers: int) 
         answer = httpx.post(f"{api}/v1/chat/completions", json=body, timeout=20)
         assert answer.json()["choices"][0]["finish_reason"] == "content_filter"
         assert healthy(image)
+        assert "default" in run(image, "audit", "tail", str(image.root / "var/lib/guardproxy/audit"))
     assert not healthy(image)
     assert tree(image.root) == before
 
@@ -175,7 +176,8 @@ def healthy(image: Image) -> bool:
 
 
 def tree(root: Path) -> set[tuple[str, int]]:
-    return {(str(p), p.lstat().st_mtime_ns) for p in root.rglob("*")}
+    """Everything but the volume."""
+    return {(str(p), p.lstat().st_mtime_ns) for p in root.rglob("*") if "/var/lib/guardproxy/" not in str(p)}
 
 
 @contextmanager
@@ -188,12 +190,13 @@ def started(image: Image, workers: int) -> Iterator[tuple[str, subprocess.Popen[
     image.env |= {
         "GUARDPROXY_HOST": "127.0.0.1", "GUARDPROXY_ADMIN_HOST": "127.0.0.1", "GUARDPROXY_PORT": ports[0],
         "GUARDPROXY_ADMIN_PORT": ports[1], "GUARDPROXY_WORKERS": str(workers),
-        "GUARDPROXY_UPSTREAM": f"http://127.0.0.1:{ports[2]}",
+        "GUARDPROXY_UPSTREAM": f"http://127.0.0.1:{ports[2]}", "GUARDPROXY_AUDIT__DIRECTORY": "/var/lib/guardproxy/audit",
     }  # fmt: skip
     command = [str(image.root / "opt/guardproxy/bin" / image.entrypoint[0]), *image.command]
+    volume = image.root / "var/lib/guardproxy/audit"
     uid = image.user.split(":")[0]
     if can_unshare():
-        command = ["unshare", "--mount", "sh", "-euc", READ_ONLY, uid, *command]
+        command = ["unshare", "--mount", "sh", "-euc", READ_ONLY, uid, str(volume), *command]
     elif os.geteuid() == 0:  # in a container that may not mount: another user still cannot write the tree
         command = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--no-new-privs", *command]
     wait(f"http://127.0.0.1:{ports[2]}/health")
