@@ -35,7 +35,7 @@ NEVER = {"repaired", "shutdown"}
 
 def filled(expr: str, policy: str) -> str:
     """A query as Grafana would send it."""
-    values = {"__rate_interval": "20s", "__range": "60s", "policy": policy, "version": ".*", "detector": ".*"}
+    values = {"__rate_interval": "2m", "__range": "2m", "policy": policy, "version": ".*", "detector": ".*"}
     return re.sub(r"\$(\w+)", lambda m: values[m[1]], expr)
 
 
