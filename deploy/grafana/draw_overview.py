@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 SCALE = 2  # drawn twice as large and shrunk: smooth lines
 WIDTH, UNIT, GAP, MARGIN, HEAD = 1400, 27, 8, 14, 46
 INK, GREY, FAINT, GRID, PAGE, PAPER = "#1f2430", "#667085", "#98a2b3", "#e7eaf0", "#f3f5f9", "#ffffff"
+COLOURS = 160  # of the file: rare ones are kept, and it stays small
 PALETTE = (
     "#3274d9", "#e5820c", "#2a9d5c", "#d33f6a", "#8f4fbf", "#0f9bb0", "#b58900", "#6b7280", "#a0522d", "#c026d3",
 )  # fmt: skip
@@ -135,7 +136,9 @@ class Sheet:
         """Write a small PNG."""
         smooth = self._image.resize((WIDTH, round(self.height)), Image.Resampling.LANCZOS)
         path.parent.mkdir(parents=True, exist_ok=True)
-        smooth.quantize(192, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+        smooth.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
 
 
 def _font(size: float) -> ImageFont.FreeTypeFont:
@@ -267,12 +270,17 @@ def draw_times(sheet: Sheet, axis: tuple[float, float, float], period: Period) -
             sheet.text((x, bottom + 4), time.strftime("%H:%M", time.gmtime(moment)), 10.5, FAINT, "ma")
 
 
-def draw_table(sheet: Sheet, box: Box, panel: dict[str, Any], lines: Sequence[Line], _: Period) -> None:
-    """The last figure of each line with its labels."""
+def draw_table(sheet: Sheet, box: Box, panel: dict[str, Any], lines: Sequence[Line], period: Period) -> None:
+    """The figures at the end of the period with their labels."""
     x0, y0, x1, y1 = box
     organised = panel["transformations"][0]["options"]
     columns = sorted(organised["indexByName"], key=organised["indexByName"].get)
-    rows = [{**line.labels, "Value": shown(line.points[-1][1], "short")} for line in lines if line.points]
+    late = period.end - 2 * period.step
+    rows = [
+        {**line.labels, "Value": shown(line.points[-1][1], "short")}
+        for line in lines
+        if line.points and line.points[-1][0] > late
+    ]
     share = (x1 - x0) / len(columns)
     for place, column in enumerate(columns):
         x, room = x0 + place * share, share - 6
@@ -319,6 +327,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--prometheus", required=True, metavar="URL")
+    parser.add_argument("--end", type=float, help="Unix time of the end, otherwise now")
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument(
         "--rate", default="1m", help="stands for $__rate_interval: at least four scrape intervals"
@@ -327,7 +336,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="only so many rows of the grid")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    end = time.time()
+    end = given.end or time.time()
     seconds = given.minutes * 60
     source = Source(given.prometheus, Period(end - seconds, end, max(1.0, seconds / 240)), given.rate)
     draw(json.loads(given.dashboard.read_text("utf-8")), source, given.rows).save(given.out)
