@@ -127,8 +127,8 @@ class Account:
         outcome = entry.outcome = entry.outcome or "error"
         self._log(outcome)
         metrics.in_flight.dec()
-        metrics.exchanges.labels(policy.name, policy.version, entry.model, outcome).inc()
-        metrics.key_exchanges.labels(self.client.name, outcome).inc()
+        metrics.bound(metrics.exchanges, policy.name, policy.version, entry.model, outcome).inc()
+        metrics.bound(metrics.key_exchanges, self.client.name, outcome).inc()
         metrics.overhead_seconds.observe(times.overhead)
         metrics.held_back_seconds.observe(times.held)
         try:
@@ -162,20 +162,26 @@ class Account:
     def _count(self) -> None:
         policy, observed = self.entry.policy, self.entry.observed
         for (stage, guard), (action, wanted) in observed.verdicts.items():
-            self.metrics.verdicts.labels(
-                policy.name, policy.version, stage.value, guard, action.label, wanted.label
+            self.metrics.bound(
+                self.metrics.verdicts,
+                policy.name,
+                policy.version,
+                stage.value,
+                guard,
+                action.label,
+                wanted.label,
             ).inc()
         for _, guard, reason in observed.failures:
             self.metrics.guard_failures.labels(policy.name, guard, reason).inc()
         for what in self.entry.unjudged:
-            self.metrics.unjudged.labels(what).inc()
+            self.metrics.bound(self.metrics.unjudged, what).inc()
 
     async def _watch(self) -> None:
         request, policy, timed = self.entry.request, self.entry.policy, self.timed
         if request is None:
             return
         self.trace.begin("watch")
-        watching = policy.watching(Stage.INPUT)
+        watching = self._plan.watching[Stage.INPUT]
         if watching:
             content = Content(self.entry.segments, request.question, memo=self.memo)
             observed = await observe(watching, self._plan.detectors, content, timed)
@@ -183,7 +189,7 @@ class Account:
         texts = self.entry.texts
         if not texts:
             return
-        watching = policy.watching(Stage.OUTPUT)
+        watching = self._plan.watching[Stage.OUTPUT]
         if watching:
             segments = tuple(
                 Segment(c, f"choices[{i}].{c}", "".join(t), untrusted=True) for (i, c), t in texts.items()

@@ -70,6 +70,7 @@ class InForce:
 
     def __init__(self, revision: policystore.Revision) -> None:
         self.revision = revision
+        self._routes: dict[tuple[str, str], Plan] = {}
         self.plans = {
             name: Plan.of(loaded.policy, cast("Mapping[str, Detector]", loaded.detectors))
             for name, loaded in revision.policies.items()
@@ -77,7 +78,12 @@ class InForce:
 
     def plan_for(self, model: str, client: Client) -> Plan:
         """The plan of the policy that serves a model to a client."""
-        return self.plans[self.revision.route(model, client.name).policy.name]
+        plan = self._routes.get((model, client.name))
+        if plan is None:
+            plan = self.plans[self.revision.route(model, client.name).policy.name]
+            # Names of models and keys are bounded: unknown ones never get here.
+            self._routes[model, client.name] = plan
+        return plan
 
     @property
     def versions(self) -> list[tuple[str, str]]:

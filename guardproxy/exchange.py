@@ -134,7 +134,7 @@ class Exchange:
 
     async def _judge_input(self, content: Content) -> Verdict:
         policy = self._policy
-        guards = policy.acting(Stage.INPUT)
+        guards = self._plan.acting_input
         if not guards:
             return ALLOWED
         observed = await observe(guards, self._plan.detectors, content, self.account.timed)
@@ -151,7 +151,7 @@ class Exchange:
             code = {404: "not_found", 413: "too_large", 429: "rate_limited", 503: "upstream_unavailable"}
             return UpstreamError(
                 message, status=status, code=code.get(status, "bad_request"), param=param,
-                retry_after=response.headers.get("retry-after"),
+                retry_after=response.headers.get(b"retry-after", b"").decode("latin-1") or None,
             )  # fmt: skip
         if status == 504:
             return UpstreamTimeout(message)

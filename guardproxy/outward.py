@@ -33,6 +33,8 @@ class Plan:
         inline: Channels whose guards all answer in place.
         watched: Channels that any guard looks at, acting or watching.
         looked_at_input: Kinds of content of a request that any guard looks at.
+        acting_input: The acting guards that stand before the model.
+        watching: The guards of each stage that only watch.
         watches_inline: Whether the guards that only watch, on both sides, all answer in place.
     """
 
@@ -43,6 +45,8 @@ class Plan:
     inline: frozenset[str]
     watched: frozenset[str]
     looked_at_input: frozenset[str]
+    acting_input: tuple[Guard, ...]
+    watching: Mapping[Stage, tuple[Guard, ...]]
     watches_inline: bool
 
     @property
@@ -61,7 +65,7 @@ class Plan:
         inline = frozenset(
             c for c, guards in by_channel.items() if all(detectors[g.name].inline for g in guards)
         )
-        watching = (*policy.watching(Stage.INPUT), *policy.watching(Stage.OUTPUT))
+        watching = {stage: policy.watching(stage) for stage in Stage}
         return cls(
             policy,
             detectors,
@@ -70,7 +74,9 @@ class Plan:
             inline,
             policy.looked_at(Stage.OUTPUT),
             policy.looked_at(Stage.INPUT),
-            all(detectors[g.name].inline for g in watching),
+            policy.acting(Stage.INPUT),
+            watching,
+            all(detectors[g.name].inline for guards in watching.values() for g in guards),
         )
 
 

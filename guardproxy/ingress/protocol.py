@@ -14,6 +14,7 @@ from guardproxy.wire.fault_body import error_body
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
+_LENGTHS = (b"content-length", b"transfer-encoding")
 HEAD_S = 15.0
 """Longest time from a request's first byte to the end of its head (slow-loris)."""
 
@@ -48,9 +49,9 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._head_done:
-            self._head_bytes += len(data)
         super().data_received(data)
+        if not self._head_done and self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_s, self._too_slow)
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -58,27 +59,31 @@ class Protocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self._head_done = False
         self._head_bytes = 0
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_s, self._too_slow)
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + 4)
         if len(self.headers) >= self.max_headers:
             self._refuse(f"The request has more than {self.max_headers} headers")
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._head_done = True
         self._stop_timer()
-        names = [name for name, _ in self.headers]
-        if names.count(b"content-length") > 1 or names.count(b"transfer-encoding") > 1:
-            self._refuse("The request states its length twice")
-        if b"content-length" in names and b"transfer-encoding" in names:
-            self._refuse("The request has both content-length and transfer-encoding")
+        lengths = [name for name, _ in self.headers if name in _LENGTHS]
+        if len(lengths) > 1:
+            is_twice = lengths.count(lengths[0]) > 1
+            self._refuse(
+                "The request states its length twice"
+                if is_twice
+                else "The request has both content-length and transfer-encoding"
+            )
         if self._fault is None:
             self._begin_call()
 
@@ -109,7 +114,7 @@ class Protocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > 2 * self.max_head_bytes:
+        if self._head_bytes > self.max_head_bytes:
             self._refuse(f"The head of the request is longer than {self.max_head_bytes} bytes")
 
     def _refuse(self, fault: str) -> None:

@@ -68,7 +68,7 @@ class Response:
         self._connection = connection
         self._closed = False
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self.headers: dict[bytes, bytes] = {}
 
     async def read(self, timeout_s: float | None = None) -> bytes | None:
         """The next bytes of the body; `b""` at its end, None if the time ran out or `wake` was called.
@@ -166,7 +166,7 @@ class _Connection(asyncio.Protocol):
         if self._response is not None and not self._complete:
             # An answer without a length ends with the connection (RFC 9112, 6.3); any other is broken.
             framed = (
-                "content-length" in self._response.headers or "transfer-encoding" in self._response.headers
+                b"content-length" in self._response.headers or b"transfer-encoding" in self._response.headers
             )
             if self._headed and not framed:
                 self._complete = True
@@ -178,7 +178,7 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         assert self._response is not None
-        self._response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._response.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         assert self._response is not None and self._parser is not None  # noqa: PT018 - as above
