@@ -55,7 +55,6 @@ class Account:
         self._plan = plan
         self._audit = beside.audit
         self._started = self._mark = perf_counter()
-        self._held_since = 0.0
         metrics.in_flight.inc()
 
     def requested(self, request: Request, segments: tuple[Segment, ...]) -> None:
@@ -86,21 +85,13 @@ class Account:
         self.trace.answered()
         self._mark = perf_counter()
 
-    def released(self) -> None:
-        """Text went to the client."""
+    def released(self, waited_s: float) -> None:
+        """Text went to the client, which had waited so long for its verdict."""
+        self.entry.times.held = max(self.entry.times.held, waited_s)
         if not self.has_released:
             self.has_released = True
             self.entry.times.first_text = perf_counter() - self._started
             self.metrics.ttft_seconds.observe(self.entry.times.first_text)
-
-    def held(self, chars: int, now: float) -> None:
-        """So much text is held back at this time."""
-        if not chars:
-            self._held_since = 0.0
-        elif not self._held_since:
-            self._held_since = now
-        else:
-            self.entry.times.held = max(self.entry.times.held, now - self._held_since)
 
     def end(self, outcome: str, error: str | None = None) -> None:
         """How the exchange ended, and the code of the fault if one ended it; the first word counts."""

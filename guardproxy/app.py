@@ -136,12 +136,12 @@ class Policies:
         try:
             digest = self.prepare()
         except PolicyError as error:
-            self.metrics.policy_reloads.labels("failed").inc()
+            self.metrics.reloaded("failed")
             log.error("policies not reloaded, the old ones stay: %s", error)
             return False
         if digest != self.digest:
             self.commit()
-            self.metrics.policy_reloads.labels("ok").inc()
+            self.metrics.reloaded("ok")
             log.info("policies reloaded: %s", ", ".join("@".join(v) for v in self._in_force.versions))
         return True
 
@@ -230,6 +230,7 @@ class Core:
             limits.max_held_chars,
             upstream.cache_salt,
         )
+        metrics.exchanges_limit.set(limits.max_exchanges)
         self._background: set[asyncio.Task[None]] = set()
         self._models: dict[str, str] = dict(upstream.models)
         self._models_at = 0.0

@@ -229,8 +229,8 @@ class Exchange:
                 self._head, self._usage = inbox.head, inbox.usage
                 altered.update(e.choice for e in events if e.altered)
                 piece = self._write(events, outward, told)
-                if any(e.texts for e in events):
-                    self.account.released()
+                if came := [e.at for e in events if e.texts]:
+                    self.account.released(perf_counter() - min(came))
                 if piece:
                     yield piece
             self._finished(outward, altered)
@@ -269,7 +269,6 @@ class Exchange:
             await outward.judge(early=data is None and silent_s >= times.hold_s)
             outward.raise_faults()
             events = outward.release()
-            self.account.held(outward.held, now)
             if events or outward.cuts > cuts:
                 spoke, cuts = now, outward.cuts
                 yield events

@@ -80,6 +80,7 @@ class Inbox:
             if answer.usage:
                 self.usage = answer.usage
             for event in chat_answer.events_of(answer):
+                event.at = self.last_bytes
                 is_news = outward.receive(event) or is_news
         if outward.held > self._max_held:
             raise UpstreamError("The model server's answer is too large", code="upstream_too_large")

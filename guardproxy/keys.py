@@ -276,6 +276,11 @@ def _write(path: Path, text: bytes) -> None:
     new = path.with_name(f"{path.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        if path.exists():  # whoever may read it still may: the proxy perhaps runs as another user
+            before = path.stat()
+            os.fchmod(descriptor, before.st_mode & 0o777)
+            if os.geteuid() == 0:
+                os.fchown(descriptor, before.st_uid, before.st_gid)
         file.write(text + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -218,7 +218,7 @@ class Supervisor:
         try:
             wanted = policies.prepare()
         except PolicyError as error:
-            policies.metrics.policy_reloads.labels("failed").inc()
+            policies.metrics.reloaded("failed")
             log.error("policies not reloaded, the old ones stay: %s", error)
             return
         if wanted == policies.digest:
@@ -234,13 +234,13 @@ class Supervisor:
                     elif kind in ("prepared", "failed"):
                         break
         if prepared < asked:
-            policies.metrics.policy_reloads.labels("failed").inc()
+            policies.metrics.reloaded("failed")
             log.error("policies not reloaded: the workers did not agree; the old ones stay")
             return
         self._tell("commit")
         policies.commit()
         self._keep_copy(policies)
-        policies.metrics.policy_reloads.labels("ok").inc()
+        policies.metrics.reloaded("ok")
         log.info("policies reloaded in %d workers", len(asked))
 
     def _tell(self, word: str) -> set[int]:

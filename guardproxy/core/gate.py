@@ -37,6 +37,7 @@ class Event:
         payload: What the wire module needs to write it again; opaque here.
         altered: Whether a redaction changed `texts`.
         number: Where it stands among the events of all choices.
+        at: When it came, in seconds of any clock.
     """
 
     choice: int
@@ -45,6 +46,7 @@ class Event:
     finish: str | None = None
     altered: bool = False
     number: int = 0
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from guardproxy.wire.fault_body import error_body, type_for
 
 log = logging.getLogger("guardproxy")
 
+CLIENTS_FAULT = (400, 413, 422)
+"""What the model server says of a request that it does not accept. A 404 is not: the proxy knew the model."""
 HUNG_UP = "the client hung up"
 SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -136,6 +138,7 @@ class Api:
         client = door.client_of(call)
         service.raise_if_unrecordable()
         if in_flight.exchanges >= in_flight.limits.max_exchanges:
+            door.turned_away(client, "proxy_exchanges")
             raise overloaded("Too many exchanges are under way")
         in_flight.exchanges += 1
         size = 0
@@ -183,7 +186,7 @@ class Api:
                 raise asyncio.CancelledError(HUNG_UP)
             await _serve(exchange, request, call, headers)
         except UpstreamError as error:
-            account.end("upstream_error", error.code)
+            account.end("rejected" if error.status in CLIENTS_FAULT else "upstream_error", error.code)
             await _answer_fault(call, _as_wire(error), headers)
         except WireError as error:
             account.end("rejected", error.code)

@@ -82,6 +82,10 @@ class Door:
         if refused is not None:
             raise self._too_many(client, refused)
 
+    def turned_away(self, client: Client, limit: str) -> None:
+        """Count a request that met a limit of the whole proxy."""
+        self._metrics.requests_limited.labels(client.name, limit).inc()
+
     def headers(self, client: Client) -> Headers:
         """What a client is told of its limits, under the names that OpenAI uses."""
         allowed = client.limits.requests_per_minute

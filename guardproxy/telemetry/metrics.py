@@ -92,6 +92,25 @@ class Metrics:
             "guardproxy_policy_info", "1 for the version in force of each policy",
             ("policy", "version"), registry=registry, multiprocess_mode="livemax",
         )  # fmt: skip
+        self.reload_ok = Gauge(
+            "guardproxy_policy_last_reload_successful",
+            "1 unless the last change of the policies was not taken over",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.exchanges_limit = Gauge(
+            "guardproxy_exchanges_limit", "Exchanges that may be under way (limits.max_exchanges)",
+            registry=registry, multiprocess_mode="livesum",
+        )  # fmt: skip
+        self.reload_ok.set(1)
+        # A counter that begins with its first event shows no increase: these begin at 0.
+        for counter, values in (
+            (self.policy_reloads, ("ok", "failed")),
+            (self.audit_records, ("written", "dropped", "failed")),
+            (self.unauthorized, ("no_key", "unknown_key")),
+        ):
+            for value in values:
+                counter.labels(value)
         self._timers: dict[str, Histogram] = {}
         self._bound: dict[tuple[object, ...], Counter] = {}
 
@@ -109,6 +128,11 @@ class Metrics:
         if timer is None:
             timer = self._timers[detector] = self.detector_seconds.labels(detector)
         timer.observe(seconds)
+
+    def reloaded(self, result: str) -> None:
+        """Count a reload of the policies: `ok` or `failed`."""
+        self.policy_reloads.labels(result).inc()
+        self.reload_ok.set(result == "ok")
 
     def set_policies(self, old: Iterable[tuple[str, str]], new: Iterable[tuple[str, str]]) -> None:
         """Mark the versions in force."""

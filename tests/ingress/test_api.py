@@ -234,7 +234,8 @@ def test_upstream_errors_keep_their_meaning(
     assert "/opt" not in response.text
     if told in (429, 503):
         assert response.headers["retry-after"] == "7"
-    assert settled(lambda: running.count("guardproxy_exchanges_total", outcome="upstream_error") == 1)
+    outcome = "rejected" if status in (400, 413, 422) else "upstream_error"
+    assert settled(lambda: running.count("guardproxy_exchanges_total", outcome=outcome) == 1)
 
 
 @pytest.mark.parametrize(
