@@ -60,9 +60,9 @@ bench-peers: .bench/litellm/done .bench/vllm-router/done
 	touch $@
 
 lock:
-	uv pip compile -q --universal --generate-hashes --no-header pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
+	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
 
 clean:
 	rm -rf $(VENV) .bench .e2e .coverage coverage.xml
