@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -33,6 +33,7 @@ from guardproxy.telemetry.audit import AuditLog, AuditPlan
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.telemetry.tracing import NO_TRACE, Trace, Tracing
 from guardproxy.upstream import Limits, Pool, Target
+from guardproxy.wire.dialects import DIALECTS
 
 log = logging.getLogger("guardproxy")
 MODELS_FRESH_S = 30.0
@@ -234,6 +235,7 @@ class Core:
         self._background: set[asyncio.Task[None]] = set()
         self._models: dict[str, str] = dict(upstream.models)
         self._models_at = 0.0
+        self.dialects: Sequence[str] = settings.dialects
         self.is_stopping = False
         self.cut = 0
 
@@ -282,7 +284,7 @@ class Core:
 
     def exchange(self, plan: Plan, request: Request, upstream_model: str, account: Account) -> Exchange:
         """A new exchange."""
-        return Exchange(self._parts, plan, request, upstream_model, account)
+        return Exchange(self._parts, plan, DIALECTS[request.dialect], request, upstream_model, account)
 
     def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
         """A new trace."""

@@ -15,7 +15,7 @@ from time import perf_counter, time
 from guardproxy.account import Account
 from guardproxy.core.canonical import SpecialTokens, canonical
 from guardproxy.core.content import Request
-from guardproxy.core.gate import Event, State
+from guardproxy.core.gate import Event
 from guardproxy.core.harden import harden, language_of
 from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import Bilingual, Policy
@@ -24,13 +24,13 @@ from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
 from guardproxy.errors import UpstreamError, UpstreamTimeout
 from guardproxy.images.intake import Intake
-from guardproxy.inbox import Inbox, read_answer
+from guardproxy.inbox import Inbox
 from guardproxy.outward import Outward, Plan
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.upstream import Pool, Response
-from guardproxy.wire import chat_answer, chat_upstream, sse
-from guardproxy.wire.chat_answer import WireAnswer, WireChoice
-from guardproxy.wire.fault_body import error_body, upstream_message
+from guardproxy.wire import sse
+from guardproxy.wire.dialect import Answer, Dialect, Json
+from guardproxy.wire.fault_body import upstream_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +79,31 @@ class Exchange:
     Args:
         parts: What every exchange uses.
         plan: Of the policy in force when the request came.
+        dialect: Of the request and its answer.
         request: Parsed.
         upstream_model: The model server's own name of the model.
         account: Where this exchange is counted.
     """
 
-    def __init__(
-        self, parts: Parts, plan: Plan, request: Request, upstream_model: str, account: Account
+    def __init__(  # noqa: PLR0913 - what one exchange is made of
+        self,
+        parts: Parts,
+        plan: Plan,
+        dialect: Dialect,
+        request: Request,
+        upstream_model: str,
+        account: Account,
     ) -> None:
         self._parts = parts
         self._plan = plan
         self._policy: Policy = plan.policy
+        self._dialect = dialect
         self.request = request
         self._model = upstream_model
         self.account = account
         self._response: Response | None = None
-        self._head = WireAnswer()
-        self._usage: dict[str, object] | None = None
-        self._message = ""
+        self._message = plan.policy.block.message.get(language_of(request))
+        self._answer: Answer = dialect.answer(request, self._message)
 
     # The way in.
 
@@ -109,7 +116,6 @@ class Exchange:
             UpstreamError: The model server has no answer.
         """
         parts, policy = self._parts, self._policy
-        self._message = policy.block.message.get(language_of(self.request))
         block = policy.block.message
         request = canonical(self.request, parts.tokens, (block.en, block.ja))
         trace = self.account.trace
@@ -122,12 +128,12 @@ class Exchange:
         verdict = await self._judge_input(Content(segments, request.question, memo=self.account.memo))
         if verdict.action is Action.BLOCK:
             raise Blocked(verdict, self._message)
-        if policy.hardening:
+        if policy.hardening and self._dialect.hardens:
             trace.begin("harden")
             request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
         salt = self.account.client.cache_salt if parts.cache_salt else None
-        body = chat_upstream.write(request, model=self._model, cache_salt=salt)
-        response = await parts.pool.ask("POST", "/v1/chat/completions", body, self.account.asking())
+        body = self._dialect.write(request, model=self._model, cache_salt=salt)
+        response = await parts.pool.ask("POST", self._dialect.path, body, self.account.asking())
         self._response = response
         if response.status != 200:
             raise await self._refused(response)
@@ -184,31 +190,21 @@ class Exchange:
         finally:
             response.close()
         self.account.answered()
-        answer = read_answer(data)
-        self._head = answer
-        if not answer.choices:
-            raise UpstreamError("The model server's answer has no choices")
+        arrived = self._answer.take_body(data)
         outward = self._outward(lambda: None)
         try:
-            for event in chat_answer.events_of(answer):
+            for event in arrived:
                 outward.receive(event)
             outward.receive_end()
             await outward.judge()
             await outward.settle()
-            released = {e.choice: e for e in outward.release()}
+            released = outward.release()
         finally:
             outward.close()
         if outward.unavailable and outward.unavailable >= set(outward.gates):
             raise Blocked(Verdict(Action.BLOCK, Action.BLOCK, unavailable=True), self._message)
-        choices = [self._choice(i, released.get(i), outward) for i in sorted(outward.gates)]
-        self._usage = answer.usage or None
-        self._finished(outward, {e.choice for e in released.values() if e.altered})
-        return chat_answer.body(answer, choices, self.request.model, self._note(outward))
-
-    def _choice(self, index: int, event: Event | None, outward: Outward) -> WireChoice:
-        if event is None or outward.gates[index].state is State.CUT:
-            return chat_answer.block_choice(index, self._message, streamed=False)
-        return chat_answer.rewritten(event)
+        self._finished(outward, {e.choice for e in released if e.altered})
+        return self._answer.body(released, outward.cut_choices, self._note(outward))
 
     async def streamed(self) -> AsyncGenerator[bytes, None]:
         """Step 5 for a stream: bytes of server-sent events for the client.
@@ -218,27 +214,25 @@ class Exchange:
         response = self._response
         assert response is not None
         outward = self._outward(response.wake)
-        inbox = Inbox(outward, self._parts.max_held_chars)
-        told: set[int] = set()
+        inbox = Inbox(outward, self._answer, self._parts.max_held_chars)
         altered: set[int] = set()
         try:
             async for events in self._judged(response, outward, inbox):
                 if events is None:
                     yield sse.KEEP_ALIVE
                     continue
-                self._head, self._usage = inbox.head, inbox.usage
                 altered.update(e.choice for e in events if e.altered)
-                piece = self._write(events, outward, told)
+                note = self._note(outward) if outward.gates and outward.is_told else None
+                piece = self._answer.write(events, outward.cut_choices, note)
                 if came := [e.at for e in events if e.texts]:
                     self.account.released(perf_counter() - min(came))
                 if piece:
                     yield piece
             self._finished(outward, altered)
-            yield self._end(outward)
+            yield self._answer.end(self._note(outward))
         except UpstreamError as error:
             self.account.end("upstream_error", error.code)
-            body = error_body(str(error), type_="server_error", code=error.code)
-            yield b"data: " + body + b"\n\n" + sse.DONE
+            yield self._answer.broken(str(error), error.code)
         finally:
             outward.close()
             response.close()
@@ -283,40 +277,11 @@ class Exchange:
         await outward.settle()
         yield outward.release()
 
-    def _write(self, events: list[Event], outward: Outward, told: set[int]) -> bytes:
-        pieces = []
-        model, head = self.request.model, self._head
-        choices = [chat_answer.rewritten(e) for e in events]
-        for index, gate in outward.gates.items():
-            if gate.state is State.CUT and index not in told:
-                told.add(index)
-                text = ("\n\n" if self.account.has_released else "") + self._message
-                choices.append(chat_answer.block_choice(index, text, streamed=True))
-        last = len(choices) - 1
-        for position, choice in enumerate(choices):
-            note = None
-            if position == last and not self.request.include_usage and self._all_told(outward):
-                note = self._note(outward)
-            pieces.append(chat_answer.chunk(head, [choice], model, note))
-        return b"".join(pieces)
-
-    @staticmethod
-    def _all_told(outward: Outward) -> bool:
-        return len(outward.gates) > 0 and outward.ended and outward.held == 0
-
-    def _end(self, outward: Outward) -> bytes:
-        if not self.request.include_usage:
-            return sse.DONE
-        return (
-            chat_answer.usage_chunk(self._head, self._usage, self.request.model, self._note(outward))
-            + sse.DONE
-        )
-
     def _finished(self, outward: Outward, altered: set[int]) -> None:
         account = self.account
         account.entry.texts = outward.texts
         account.unjudged.update(outward.unjudged())
-        account.entry.usage = self._usage
+        account.entry.usage = self._answer.usage
         if outward.unavailable:
             account.end("guard_unavailable")
         elif outward.cuts:
@@ -324,7 +289,7 @@ class Exchange:
         else:
             account.end("redacted" if altered else "answered")
 
-    def _note(self, outward: Outward) -> dict[str, object]:
+    def _note(self, outward: Outward) -> Json:
         unjudged = self.account.unjudged | outward.unjudged()
         action, code = "allow", None
         if outward.cuts:
@@ -343,18 +308,9 @@ class Exchange:
         """Whether the policy answers an input block with a 400."""
         return self._policy.block.input == "error"
 
-    def block_body(self, note: dict[str, object]) -> bytes:
+    def block_body(self, note: Json) -> bytes:
         """The 200 answer, or the stream, that tells an input block as a message."""
-        return chat_answer.blocked_input(
-            self.request.model,
-            self._message,
-            note,
-            answer_id=f"chatcmpl-{secrets.token_hex(12)}",
-            created=int(time()),
-            stream=self.request.stream,
-            include_usage=self.request.include_usage,
-            n=self.request.n,
-        )
+        return self._answer.blocked(note, int(time()), secrets.token_hex(12))
 
     def abort(self) -> None:
         """The client is gone: so is the request to the model."""
@@ -362,6 +318,6 @@ class Exchange:
             self._response.close()
 
 
-def note(action: str, unjudged: set[str], code: str | None) -> dict[str, object]:
+def note(action: str, unjudged: set[str], code: str | None) -> Json:
     """The `guardproxy` key of an answer."""
     return {"action": action, "unjudged": sorted(unjudged), "code": code}

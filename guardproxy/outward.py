@@ -194,6 +194,16 @@ class Outward:
         return sum(g.state is State.CUT for g in self.gates.values())
 
     @property
+    def cut_choices(self) -> list[int]:
+        """Which choices were cut."""
+        return [index for index, gate in self.gates.items() if gate.state is State.CUT]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether every choice is done or cut and nothing of them is held."""
+        return self.ended and self.held == 0
+
+    @property
     def finished(self) -> bool:
         """Whether the upstream has finished every choice."""
         return bool(self.gates) and all(g.state is not State.OPEN for g in self.gates.values())

@@ -75,7 +75,7 @@ class Entry:
     error: str | None = None
     texts: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     unjudged: set[str] = field(default_factory=set)
-    usage: dict[str, object] | None = None
+    usage: Mapping[str, object] | None = None
     observed: Observed = field(default_factory=Observed)
     times: Times = field(default_factory=Times)
 

@@ -130,12 +130,15 @@ class Settings(_Model):
     Attributes:
         keys: The keys file, which `guardproxy key` writes.
         client_keys: Further client keys by name, for deployments that keep secrets elsewhere.
+        dialects: The formats that clients may speak. `completions` has no place for a system text, so
+            that no hardening reaches the model: it is off unless named here.
     """
 
     upstream: UpstreamSettings = UpstreamSettings()
     policies: str | None = None
     keys: str | None = None
     client_keys: dict[str, ClientKeySettings] = {}
+    dialects: list[Literal["chat", "responses", "messages", "completions"]] = ["chat"]
     host: str = "127.0.0.1"
     port: Port = 8080
     admin_host: str = "127.0.0.1"

@@ -102,8 +102,10 @@ class Request:
     Attributes:
         model: The public name the client asked for.
         options: Sampling and format options by their name on the wire, already validated.
-        schema: JSON text of `response_format`, or None.
+        schema: JSON text of the format asked for, or None; `schema_place` is where it stands.
         dropped: Names of the fields that were dropped, for the metric.
+        dialect: Of the client; see `wire.dialects`.
+        echo: What the answer repeats of the request, by its name in the answer.
     """
 
     model: str
@@ -116,6 +118,9 @@ class Request:
     stream: bool = False
     include_usage: bool = False
     dropped: tuple[str, ...] = ()
+    dialect: str = "chat"
+    schema_place: str = "response_format"
+    echo: Mapping[str, object] = field(default_factory=dict)
 
     def segments(self) -> tuple[Segment, ...]:
         """Everything the model will read, in order."""
@@ -126,7 +131,7 @@ class Request:
             text = "\n".join(t for t in (tool.name, tool.description, tool.parameters) if t)
             found.append(Segment("tools", tool.place, text))
         if self.schema is not None:
-            found.append(Segment("tools", "response_format", self.schema))
+            found.append(Segment("tools", self.schema_place, self.schema))
         return tuple(found)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Protocol
@@ -23,8 +23,8 @@ from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.telemetry.logs import REQUEST_ID
 from guardproxy.telemetry.tracing import Trace
-from guardproxy.wire import chat
-from guardproxy.wire.fault_body import error_body, type_for
+from guardproxy.wire.dialect import Dialect, Fault
+from guardproxy.wire.dialects import CHAT, DIALECTS
 
 log = logging.getLogger("guardproxy")
 
@@ -43,6 +43,7 @@ class Service(Protocol):
 
     in_flight: InFlight
     door: Door
+    dialects: Sequence[str]
 
     def plan_for(self, model: str, client: Client) -> Plan:
         """The policy in force for a model and a client."""
@@ -51,7 +52,7 @@ class Service(Protocol):
         """Public model names and the upstream's own."""
 
     def exchange(self, plan: Plan, request: Request, upstream_model: str, account: Account) -> Exchange:
-        """A new exchange."""
+        """A new exchange, in the request's dialect."""
 
     def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
         """A new trace, in the caller's if it has one."""
@@ -74,25 +75,30 @@ class Api:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._faults: dict[bytes, Fault] = {}
         self._routes: dict[bytes, dict[str, Route]] = {
-            b"/v1/chat/completions": {"POST": self._chat},
             b"/v1/models": {"GET": self._models},
             b"/health": {"GET": self._health, "HEAD": self._health},
         }
+        for name in service.dialects:
+            dialect = DIALECTS[name]
+            self._routes[dialect.path.encode()] = {"POST": partial(self._guarded, dialect)}
+            self._faults[dialect.path.encode()] = dialect.fault
 
     async def __call__(self, call: Call) -> None:
         """Answer one request; the only place that catches everything."""
         REQUEST_ID.set(call.request_id)
+        fault = self._faults.get(call.path, CHAT.fault)
         try:
             await self._route(call)(call)
         except WireError as error:
-            await _answer_fault(call, error, _named(call))
+            await _answer_fault(call, error, _named(call), fault)
         except (ClientGone, asyncio.CancelledError):
             return
         except Exception:  # the last resort: nothing of a bug reaches the client, nor stops the process
             log.exception("a request failed")
             if not call.response_started:
-                body = error_body("Internal error", type_="server_error", code="internal_error")
+                body = fault("Internal error", status=500, code="internal_error", param=None)
                 await call.answer(500, _named(call), body)
 
     def _route(self, call: Call) -> Route:
@@ -132,7 +138,7 @@ class Api:
             raise _no_model(name)
         await call.answer(200, _named(call), msgspec.json.encode(_model(name)))
 
-    async def _chat(self, call: Call) -> None:
+    async def _guarded(self, dialect: Dialect, call: Call) -> None:
         service = self._service
         door, in_flight = service.door, service.in_flight
         client = door.client_of(call)
@@ -148,16 +154,18 @@ class Api:
                 size = len(body)
                 door.take_body(client, size)
                 trace = service.trace(call.text_header(b"traceparent"), call.text_header(b"tracestate"))
-                await self._exchange(call, body, client, trace)
+                await self._exchange(dialect, call, body, client, trace)
         finally:
             in_flight.exchanges -= 1
             in_flight.bytes -= size
 
-    async def _exchange(self, call: Call, body: bytes, client: Client, trace: Trace) -> None:
+    async def _exchange(
+        self, dialect: Dialect, call: Call, body: bytes, client: Client, trace: Trace
+    ) -> None:
         service, identity = self._service, call.request_id
         model = "unknown"
         try:
-            request = chat.parse(body, max_text_chars=service.in_flight.limits.max_text_chars)
+            request = dialect.parse(body, max_text_chars=service.in_flight.limits.max_text_chars)
             models = await self._known_models()
             if request.model not in models:
                 raise _no_model(request.model)
@@ -184,13 +192,13 @@ class Api:
         try:
             if connection.is_gone:
                 raise asyncio.CancelledError(HUNG_UP)
-            await _serve(exchange, request, call, headers)
+            await _serve(exchange, call, headers, dialect.fault)
         except UpstreamError as error:
             account.end("rejected" if error.status in CLIENTS_FAULT else "upstream_error", error.code)
-            await _answer_fault(call, _as_wire(error), headers)
+            await _answer_fault(call, _as_wire(error), headers, dialect.fault)
         except WireError as error:
             account.end("rejected", error.code)
-            await _answer_fault(call, error, headers)
+            await _answer_fault(call, error, headers, dialect.fault)
         except asyncio.CancelledError as cancelled:
             account.end("client_gone" if cancelled.args == (HUNG_UP,) else "shutdown")
             raise
@@ -200,14 +208,14 @@ class Api:
             service.settle(account)
 
 
-async def _serve(exchange: Exchange, request: Request, call: Call, headers: Headers) -> None:
+async def _serve(exchange: Exchange, call: Call, headers: Headers, fault: Fault) -> None:
     try:
         await exchange.ask()
-        if not request.stream:
+        if not exchange.request.stream:
             await call.answer(200, headers, await exchange.buffered())
             return
     except Blocked as blocked:
-        await _answer_block(exchange, blocked, call, headers)
+        await _answer_block(exchange, blocked, call, headers, fault)
         return
     await call.begin([*SSE_HEADERS, *headers])
     async with aclosing(exchange.streamed()) as pieces:
@@ -216,7 +224,9 @@ async def _serve(exchange: Exchange, request: Request, call: Call, headers: Head
     await call.end()
 
 
-async def _answer_block(exchange: Exchange, blocked: Blocked, call: Call, headers: Headers) -> None:
+async def _answer_block(
+    exchange: Exchange, blocked: Blocked, call: Call, headers: Headers, fault: Fault
+) -> None:
     account, request = exchange.account, exchange.request
     if blocked.verdict.unavailable:
         account.end("guard_unavailable")
@@ -224,11 +234,12 @@ async def _answer_block(exchange: Exchange, blocked: Blocked, call: Call, header
             "A guard of this service could not look at the request or its answer",
             status=503, code="guard_unavailable", headers=(("retry-after", "5"),),
         )  # fmt: skip
-        await _answer_fault(call, error, headers)
+        await _answer_fault(call, error, headers, fault)
         return
     account.end("blocked_input")
     if exchange.tells_block_as_error:
-        await _answer_fault(call, WireError(exchange.block_error, code="content_filter"), headers)
+        told = WireError(exchange.block_error, code="content_filter")
+        await _answer_fault(call, told, headers, fault)
         return
     body = exchange.block_body(note("block", account.unjudged, "content_filter"))
     if request.stream:
@@ -239,8 +250,8 @@ async def _answer_block(exchange: Exchange, blocked: Blocked, call: Call, header
         await call.answer(200, headers, body)
 
 
-async def _answer_fault(call: Call, error: WireError, headers: Headers) -> None:
-    body = error_body(str(error), type_=type_for(error.status), code=error.code, param=error.param)
+async def _answer_fault(call: Call, error: WireError, headers: Headers, fault: Fault) -> None:
+    body = fault(str(error), status=error.status, code=error.code, param=error.param)
     extra = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in error.headers]
     await call.answer(error.status, [*headers, *extra], body)
 

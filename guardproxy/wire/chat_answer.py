@@ -5,12 +5,15 @@ Only the fields named here exist for a client: everything else of the upstream's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
+from guardproxy.errors import UpstreamError
+from guardproxy.wire.fault_body import fault
 from guardproxy.wire.sse import DONE
 
 Json = dict[str, object]
@@ -256,32 +259,121 @@ def body(head: WireAnswer, choices: list[WireChoice], model: str, note: Json) ->
     return _encode(answer)
 
 
-def blocked_input(  # noqa: PLR0913 - one value for each field of the answer
-    model: str,
-    message: str,
-    note: Json,
-    *,
-    answer_id: str,
-    created: int,
-    stream: bool,
-    include_usage: bool,
-    n: int,
-) -> bytes:
-    """A whole answer made by the proxy: every choice is the block message."""
-    usage: Json = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    kind = "chat.completion.chunk" if stream else "chat.completion"
-    head = WireAnswer(id=answer_id, object=kind, created=created, usage=usage)
-    if not stream:
-        return body(head, [block_choice(i, message, streamed=False) for i in range(n)], model, note)
-    pieces = [
-        chunk(head, [WireChoice(i, delta=WireText(role="assistant", content=""), finish_reason=None)], model)
-        for i in range(n)
-    ]
-    for index in range(n):
-        last = index == n - 1 and not include_usage
-        pieces.append(
-            chunk(head, [block_choice(index, message, streamed=True)], model, note if last else None)
-        )
-    if include_usage:
-        pieces.append(usage_chunk(head, usage, model, note))
-    return b"".join(pieces) + DONE
+FINISHES = frozenset(("stop", "length", "tool_calls", "function_call", "content_filter"))
+_EMPTY: Json = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
+class ChatAnswer:
+    """The answer of one chat exchange; implements `dialect.Answer`.
+
+    Args:
+        request: Whose answer it is.
+        message: The block message.
+    """
+
+    def __init__(self, request: Request, message: str) -> None:
+        self.usage: Mapping[str, object] | None = None
+        self.is_done = False
+        self._request = request
+        self._message = message
+        self._head = WireAnswer()
+        self._told: set[int] = set()
+        self._has_written = False
+
+    def take(self, data: bytes) -> Iterable[Event]:
+        """Read the data of one event."""
+        if data == b"[DONE]":
+            self.is_done = True
+            return ()
+        answer = read_answer(data)
+        if self._head.id is UNSET:
+            self._head = answer
+        if answer.usage:
+            self.usage = answer.usage
+        return events_of(answer)
+
+    def take_body(self, data: bytes) -> Iterable[Event]:
+        """Read an answer in one piece."""
+        self._head = answer = read_answer(data)
+        self.usage = answer.usage or None
+        if not answer.choices:
+            raise UpstreamError("The model server's answer has no choices")
+        return events_of(answer)
+
+    def write(self, events: Sequence[Event], cut: Collection[int], note: Json | None) -> bytes:
+        """Chunks for released events, and the block message of choices that were cut."""
+        choices = [self._allowed(rewritten(e)) for e in events]
+        if not self._has_written:
+            self._has_written = any(e.texts for e in events)
+        for index in cut:
+            if index not in self._told:
+                self._told.add(index)
+                text = ("\n\n" if self._has_written else "") + self._message
+                choices.append(block_choice(index, text, streamed=True))
+        if note is None or self._request.include_usage or not choices:
+            return b"".join([chunk(self._head, [c], self._request.model) for c in choices])
+        *others, last = choices
+        pieces = [chunk(self._head, [c], self._request.model) for c in others]
+        return b"".join(pieces) + chunk(self._head, [last], self._request.model, note)
+
+    def end(self, note: Json) -> bytes:
+        """`[DONE]`, after the usage if the client wants it."""
+        if not self._request.include_usage:
+            return DONE
+        usage = None if self.usage is None else dict(self.usage)
+        return usage_chunk(self._head, usage, self._request.model, note) + DONE
+
+    def body(self, events: Sequence[Event], cut: Collection[int], note: Json) -> bytes:
+        """The answer in one piece."""
+        released = {e.choice: self._allowed(rewritten(e)) for e in events}
+        blocked = {i: block_choice(i, self._message, streamed=False) for i in cut}
+        choices = released | blocked
+        return body(self._head, [choices[i] for i in sorted(choices)], self._request.model, note)
+
+    def _allowed(self, choice: WireChoice) -> WireChoice:
+        # Both are told by the server; neither may carry words of its own.
+        if choice.finish_reason and choice.finish_reason not in FINISHES:
+            choice.finish_reason = "stop"
+        reason = choice.stop_reason
+        if isinstance(reason, str) and reason not in stops_of(self._request):
+            choice.stop_reason = None
+        return choice
+
+    def broken(self, message: str, code: str) -> bytes:
+        """An error event and the end."""
+        return b"data: " + fault(message, status=500, code=code, param=None) + b"\n\n" + DONE
+
+    def blocked(self, note: Json, created: int, nonce: str) -> bytes:
+        """Every choice is the block message."""
+        request = self._request
+        kind = "chat.completion.chunk" if request.stream else "chat.completion"
+        self._head = WireAnswer(id=f"chatcmpl-{nonce}", object=kind, created=created, usage=_EMPTY)
+        choices = range(request.n)
+        if not request.stream:
+            return self.body((), choices, note)
+        self.usage = _EMPTY
+        first = WireText(role="assistant", content="")
+        starts = (WireChoice(i, delta=first, finish_reason=None) for i in choices)
+        opening = b"".join([chunk(self._head, [c], request.model) for c in starts])
+        return opening + self.write((), choices, note) + self.end(note)
+
+
+def stops_of(request: Request) -> tuple[str, ...]:
+    """The stop strings that the client named."""
+    stop = request.options.get("stop")
+    return (stop,) if isinstance(stop, str) else tuple(map(str, stop)) if isinstance(stop, list) else ()
+
+
+def read_answer(data: bytes) -> WireAnswer:
+    """One JSON answer or chunk.
+
+    Raises:
+        UpstreamError: It cannot be read, or is an error.
+    """
+    try:
+        answer = read(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise UpstreamError("The model server's answer cannot be read") from None
+    if answer.error:
+        raise UpstreamError("The model server failed in the middle of its answer")
+    return answer

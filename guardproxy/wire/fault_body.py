@@ -14,6 +14,11 @@ def error_body(message: str, *, type_: str, code: str | None, param: str | None 
     return msgspec.json.encode({"error": {"message": message, "type": type_, "param": param, "code": code}})
 
 
+def fault(message: str, *, status: int, code: str | None, param: str | None) -> bytes:
+    """A fault in OpenAI's envelope."""
+    return error_body(message, type_=type_for(status), code=code, param=param)
+
+
 def type_for(status: int) -> str:
     """OpenAI's error type for a status."""
     known = {

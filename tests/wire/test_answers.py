@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardproxy.core.gate import Event
-from guardproxy.wire import chat_answer, fault_body, sse
+from guardproxy.wire import chat, chat_answer, fault_body, sse
 from tests.fakes import answer, chunk
 
 
@@ -87,16 +87,10 @@ def test_usage_holds_only_the_known_counts() -> None:
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_an_input_block_can_be_told_as_an_answer(include_usage: bool) -> None:
     def told(stream: bool) -> bytes:
-        return chat_answer.blocked_input(
-            "m",
-            "no",
-            {"action": "block"},
-            answer_id="x",
-            created=1,
-            stream=stream,
-            include_usage=include_usage,
-            n=2,
-        )
+        options = {"stream_options": {"include_usage": include_usage}} if stream else {}
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "n": 2, "stream": stream}
+        request = chat.parse(json.dumps(body | options).encode(), max_text_chars=99)
+        return chat_answer.ChatAnswer(request, "no").blocked({"action": "block"}, 1, "x")
 
     whole = json.loads(told(stream=False))
     assert [c["finish_reason"] for c in whole["choices"]] == ["content_filter"] * 2
