@@ -138,7 +138,11 @@ class Settings(_Model):
     policies: str | None = None
     keys: str | None = None
     client_keys: dict[str, ClientKeySettings] = {}
-    dialects: list[Literal["chat", "responses", "messages", "completions"]] = ["chat"]
+    dialects: list[Literal["chat", "responses", "messages", "completions"]] = [
+        "chat",
+        "responses",
+        "messages",
+    ]
     host: str = "127.0.0.1"
     port: Port = 8080
     admin_host: str = "127.0.0.1"

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
+from guardproxy.wire.calls import judged_id
 from guardproxy.wire.fault_body import fault
 from guardproxy.wire.sse import DONE
 
@@ -106,15 +107,19 @@ def texts_of(text: WireText) -> tuple[tuple[str, str], ...]:
             found.append(("reasoning", value))
     if text.refusal:
         found.append(("refusal", text.refusal))
-    calls = [c.function for c in text.tool_calls or ()] if text.tool_calls else []
+    for call in text.tool_calls or ():
+        if judged := judged_id(call.id or ""):
+            found.append(("tool_arguments", f"{judged}\n"))
+        if call.function:
+            found.append(("tool_arguments", _call_text(call.function)))
     if text.function_call:
-        calls.append(text.function_call)
-    for function in calls:
-        if function:
-            # A name ends its line: so that a name and the arguments after it are never read as one word.
-            name = f"{function.name}\n" if function.name else ""
-            found.append(("tool_arguments", name + (function.arguments or "")))
+        found.append(("tool_arguments", _call_text(text.function_call)))
     return tuple(found)
+
+
+def _call_text(function: WireFunction) -> str:
+    # A name ends its line: so that a name and the arguments after it are never read as one word.
+    return (f"{function.name}\n" if function.name else "") + (function.arguments or "")
 
 
 def events_of(answer: WireAnswer) -> Iterable[Event]:
@@ -182,6 +187,8 @@ def _put_texts(text: WireText, changed: Mapping[str, list[str]]) -> None:
         text.refusal = changed["refusal"][0]
     arguments = iter(changed.get("tool_arguments", ()))
     for call in text.tool_calls or ():
+        if judged_id(call.id or ""):
+            call.id = next(arguments).removesuffix("\n")
         if call.function:
             _put_arguments(call.function, next(arguments))
     if text.function_call:

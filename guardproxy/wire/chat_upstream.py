@@ -22,9 +22,7 @@ def write(request: Request, *, model: str, cache_salt: str | None = None) -> byt
         body["n"] = request.n
     if request.stream:
         body["stream"] = True
-        # Usage is always asked for: the counters need it. With every chunk when the client wants it
-        # too, so that a cut answer can still state what it cost.
-        body["stream_options"] = {"include_usage": True, "continuous_usage_stats": request.include_usage}
+        body["stream_options"] = stream_options(request)
     if request.tools:
         body["tools"] = [_tool(t) for t in request.tools]
     if request.tool_choice is not None:
@@ -34,6 +32,14 @@ def write(request: Request, *, model: str, cache_salt: str | None = None) -> byt
     if cache_salt is not None:
         body["cache_salt"] = cache_salt
     return msgspec.json.encode(body)
+
+
+def stream_options(request: Request) -> Json:
+    """Usage is always asked for: the counters need it.
+
+    With every chunk when the client wants it too, so that a cut answer can still state what it cost.
+    """
+    return {"include_usage": True, "continuous_usage_stats": request.include_usage}
 
 
 def _message(message: Message) -> Json:

@@ -30,7 +30,7 @@ FULL = {
 def test_every_channel_is_text_for_the_gate() -> None:
     assert event(FULL).texts == (
         ("content", "c"), ("reasoning", "r1"), ("reasoning", "r2"), ("refusal", "n"),
-        ("tool_arguments", "f\n{}"), ("tool_arguments", "x"),
+        ("tool_arguments", "1\n"), ("tool_arguments", "f\n{}"), ("tool_arguments", "x"),
     )  # fmt: skip
     assert event({}, "delta").texts == ()
 
@@ -42,6 +42,7 @@ def test_redactions_are_put_back_into_their_channel() -> None:
     message = text["message"]
     assert message["content"] == "c!"
     assert (message["reasoning"], message["reasoning_content"], message["refusal"]) == ("r1!", "r2!", "n!")
+    assert message["tool_calls"][0]["id"] == "1\n!"
     assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}!"}
     assert message["function_call"] == {"arguments": "x!"}
     assert text["logprobs"] is None
