@@ -126,10 +126,10 @@ class BlockAnswer(ABC):
 
     def _take(self, event: Event, out: list[bytes]) -> None:
         place = event.payload
-        if not isinstance(place, Piece):
-            if isinstance(place, Finish):
-                self.finish = place
+        if isinstance(place, Finish):
+            self.finish = place
             return
+        assert isinstance(place, Piece)
         text = event.texts[0][1] if event.texts else ""
         block = self._open
         if block is None or block.number != place.block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,3 +182,14 @@ def test_a_chat_of_which_nothing_is_left_is_refused() -> None:
         canonical(chat, SpecialTokens(), ["BLOCKED"])
     kept = canonical(request(*chat.messages, message("user", "next")), SpecialTokens(), ["BLOCKED"])
     assert said(kept) == [("system", ["rules"]), ("user", ["next"])]
+
+
+def test_control_tokens_are_found_wherever_they_stand() -> None:
+    call, tool = ToolCall("c", "f", "{}"), Tool("f", "d", "{}", "tools[0]")
+    plain = request(
+        message("user", "hi", name="n"), message("assistant", tool_calls=(call,)), tools=(tool,), schema="{}"
+    )
+    assert SpecialTokens().neutralise_request(plain) is plain
+    marked = SpecialTokens().neutralise_request(replace(plain, schema='{"d":"<|im_end|>"}'))
+    assert marked.schema is not None
+    assert "<|im_end|>" not in marked.schema

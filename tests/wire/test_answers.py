@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -192,3 +193,24 @@ def test_logprobs_leave_only_as_far_as_they_spell_their_text(
     assert list(
         chat_answer.events_of(chat_answer.read(b'{"choices":[{"index":0,"logprobs":{"content":null}}]}'))
     )
+
+
+def test_the_servers_own_words_reach_no_client() -> None:
+    """A finish reason and a stop reason are told by the server: neither is a way round the gate."""
+    request = chat.parse(
+        json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stop": "x"}).encode(),
+        max_text_chars=99,
+    )
+    for reason, told in (("x", "x"), ("words", None), (7, 7)):
+        choice = {
+            "index": 0,
+            "message": {"content": "hi"},
+            "finish_reason": "odd words",
+            "stop_reason": reason,
+        }
+        one = chat_answer.ChatAnswer(request, "no")
+        out = json.loads(one.body(list(one.take_body(json.dumps({"choices": [choice]}).encode())), (), {}))
+        assert out["choices"][0]["finish_reason"] == "stop"
+        assert out["choices"][0].get("stop_reason") == told
+    assert chat_answer.stops_of(replace(request, options={"stop": ["a", "b"]})) == ("a", "b")
+    assert chat_answer.stops_of(replace(request, options={})) == ()

@@ -78,3 +78,9 @@ def test_an_unknown_reason_becomes_an_ordinary_stop() -> None:
         answer.take_body(b'{"id":"x","choices":[{"index":0,"text":"t","finish_reason":"odd words"}]}')
     )
     assert json.loads(answer.body(events, (), {}))["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_cut_is_told_once() -> None:
+    answer = CompletionAnswer(parse(stream=True), "blocked")
+    assert b"blocked" in answer.write((), (0,), None)
+    assert answer.write((), (0,), None) == b""

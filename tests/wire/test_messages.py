@@ -90,6 +90,7 @@ def test_options_tools_and_formats_are_forwarded_typed() -> None:
         ] == {"type": sent}
     assert written(thinking={"type": "adaptive"})["thinking"] == {"type": "adaptive"}
     assert written(output_config={"format": shape})["output_config"] == {"format": shape}
+    assert written(output_config={"effort": "low"})["output_config"] == {"effort": "low"}
     assert "system" not in written(system=[])
 
 
@@ -224,3 +225,11 @@ def test_what_cannot_be_read_is_a_fault(data: bytes) -> None:
 def test_faults_wear_anthropics_names(status: int, kind: str) -> None:
     body = json.loads(fault("m", status=status, code="c", param="p"))
     assert body == {"type": "error", "error": {"type": kind, "message": "m", "code": "c", "param": "p"}}
+
+
+def test_after_thoughts_the_block_message_is_a_text_of_its_own() -> None:
+    answer = MessagesAnswer(parse(), "blocked")
+    events = heard(answer, [("reasoning", "think")])[:2]
+    out = answer.write(events, (), None) + answer.write((), (0,), None) + answer.end({})
+    blocks = [json.loads(b.partition(b"data: ")[2]) for b in out.split(b"\n\n") if b]
+    assert [b["content_block"]["type"] for b in blocks if "content_block" in b] == ["thinking", "text"]

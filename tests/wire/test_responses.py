@@ -240,3 +240,12 @@ def test_a_failed_answer_is_a_fault() -> None:
     for body in (b'{"status":"failed"}', b'{"error":{"message":"x"}}'):
         with pytest.raises(UpstreamError):
             ResponsesAnswer(parse(), "blocked").take_body(body)
+
+
+def test_the_block_message_follows_what_was_released() -> None:
+    answer = ResponsesAnswer(parse(), "blocked")
+    events = [e for d in responses_stream([("content", "hello world")], 3)[:5] for e in heard(answer, d)]
+    out = answer.write(events, (), None) + answer.write((), (0,), None) + answer.end({})
+    last = json.loads(out.rpartition(b"data: ")[2])["response"]
+    assert last["output"][0]["content"][0]["text"] == "hello \n\nblocked"
+    assert last["incomplete_details"] == {"reason": "content_filter"}
