@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
-
-import msgspec
 
 from guardproxy import policystore
 from guardproxy.account import Account, Beside
@@ -19,7 +17,7 @@ from guardproxy.core.content import Request
 from guardproxy.core.verdict import Stage
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Detector
-from guardproxy.errors import KeyFileError, PolicyError, SettingsError, UpstreamError
+from guardproxy.errors import KeyFileError, PolicyError, SettingsError
 from guardproxy.exchange import Exchange, Parts, Times
 from guardproxy.images.intake import Intake
 from guardproxy.ingress.door import Door
@@ -28,15 +26,14 @@ from guardproxy.ingress.limits import Ledger
 from guardproxy.keys import Client, KeyRing
 from guardproxy.outward import Plan
 from guardproxy.record import Entry
-from guardproxy.settings import Settings, read_secret
+from guardproxy.settings import ServerSettings, Settings, read_secret
 from guardproxy.telemetry.audit import AuditLog, AuditPlan
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.telemetry.tracing import NO_TRACE, Trace, Tracing
-from guardproxy.upstream import Limits, Pool, Target
+from guardproxy.upstream import Fleet, Limits, Pool, Server, Target
 from guardproxy.wire.dialects import DIALECTS
 
 log = logging.getLogger("guardproxy")
-MODELS_FRESH_S = 30.0
 POLL_S = 0.5
 
 KINDS: Mapping[str, Mapping[Stage, tuple[str, ...]]] = {
@@ -60,9 +57,10 @@ def key_ring(settings: Settings) -> KeyRing:
     ring = KeyRing(Path(settings.keys) if settings.keys else None, given)
     if ring.required and not ring.names:
         raise SettingsError(f"keys: no key in force in {settings.keys}: make one with `guardproxy key new`")
-    upstream = read_secret(settings.upstream.key)
-    if upstream is not None and ring.find(upstream) is not None:
-        raise SettingsError("upstream.key: is a client key too: clients could pass the proxy by")
+    for reference in (settings.upstream.key, *(s.key for s in settings.upstream.servers)):
+        upstream = read_secret(reference)
+        if upstream is not None and ring.find(upstream) is not None:
+            raise SettingsError("upstream.key: is a client key too: clients could pass the proxy by")
     return ring
 
 
@@ -174,6 +172,24 @@ def audit_of(settings: Settings, worker: int, metrics: Metrics) -> AuditLog | No
     return AuditLog(plan, worker, metrics)
 
 
+def fleet_of(settings: Settings, metrics: Metrics) -> Fleet:
+    """The model servers that the settings name.
+
+    Raises:
+        SettingsError: One of them is named in a way that cannot be used.
+    """
+    upstream = settings.upstream
+    if upstream.url and upstream.servers:
+        raise SettingsError("upstream: url names the only server, servers several: expected one of them")
+    limits = Limits(upstream.connect_s, upstream.first_byte_s, upstream.idle_s)
+    servers = []
+    for one in upstream.servers or [ServerSettings(url=upstream.url)]:
+        target = Target.parse(one.url)
+        pool = Pool(target, limits, read_secret(one.key or upstream.key))
+        servers.append(Server(target.host_header, pool, one.models or upstream.models))
+    return Fleet(servers, metrics)
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What a worker shares with the others of its proxy.
@@ -213,14 +229,10 @@ class Core:
                 limits.body_s,
             )
         )
-        self._pool = Pool(
-            Target.parse(upstream.url),
-            Limits(upstream.connect_s, upstream.first_byte_s, upstream.idle_s),
-            read_secret(upstream.key),
-        )
+        self._fleet = fleet_of(settings, metrics)
         self._intake = Intake(settings.image_threads)
         self._parts = Parts(
-            self._pool,
+            self._fleet,
             self._intake,
             SpecialTokens(upstream.special_tokens),
             metrics,
@@ -233,8 +245,6 @@ class Core:
         )
         metrics.exchanges_limit.set(limits.max_exchanges)
         self._background: set[asyncio.Task[None]] = set()
-        self._models: dict[str, str] = dict(upstream.models)
-        self._models_at = 0.0
         self.dialects: Sequence[str] = settings.dialects
         self.is_stopping = False
         self.cut = 0
@@ -253,38 +263,13 @@ class Core:
         """The policy in force for a model and a client."""
         return self.policies.plan_for(model, client)
 
-    async def models(self) -> dict[str, str]:
-        """Public model names and the upstream's own; asked of the upstream at most every 30 s."""
-        if self.settings.upstream.models:
-            return self._models
-        now = time.monotonic()
-        if not self._models or now - self._models_at > MODELS_FRESH_S:
-            try:
-                self._models = await self._list_models()
-                self._models_at = now
-            except UpstreamError:
-                if not self._models:
-                    raise
-        return self._models
+    async def models(self) -> Collection[str]:
+        """Public names of the models that are served."""
+        return await self._fleet.models()
 
-    async def _list_models(self) -> dict[str, str]:
-        response = await self._pool.ask("GET", "/v1/models")
-        try:
-            data = await response.read_all(1_000_000, self.settings.upstream.idle_s)
-        finally:
-            response.close()
-        try:
-            listed = msgspec.json.decode(data)["data"] if response.status == 200 else []
-            names = [m["id"] for m in listed if isinstance(m["id"], str)]
-        except (msgspec.DecodeError, KeyError, TypeError):
-            names = []
-        if not names:
-            raise UpstreamError("The model server lists no models")
-        return {name: name for name in names}
-
-    def exchange(self, plan: Plan, request: Request, upstream_model: str, account: Account) -> Exchange:
-        """A new exchange."""
-        return Exchange(self._parts, plan, DIALECTS[request.dialect], request, upstream_model, account)
+    def exchange(self, plan: Plan, request: Request, account: Account) -> Exchange:
+        """A new exchange, in the request's dialect."""
+        return Exchange(self._parts, plan, DIALECTS[request.dialect], request, account)
 
     def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
         """A new trace."""
@@ -328,21 +313,10 @@ class Core:
         return {
             "policies": "ok",
             "detectors": "ok",
-            "upstream": await self._upstream_state(),
+            "upstream": await self._fleet.state(),
             "audit": "cannot record" if self.audit is not None and self.audit.refuses else "ok",
             "life": "stopping" if self.is_stopping else "ok",
         }
-
-    async def _upstream_state(self) -> str:
-        try:
-            response = await self._pool.ask("GET", "/v1/models")
-            try:
-                await response.read_all(1_000_000, self.settings.upstream.idle_s)
-            finally:
-                response.close()
-        except UpstreamError as error:
-            return str(error)
-        return "ok" if response.status == 200 else f"answers with status {response.status}"
 
     def stop(self) -> None:
         """Serving ends: from now on it is not ready, and what is under way is finished."""
@@ -357,7 +331,7 @@ class Core:
         log.log(logging.WARNING if cut else logging.INFO, "stopped: %d exchanges cut", cut)
         if self._background:
             await asyncio.wait(self._background, timeout=5)
-        self._pool.close()
+        self._fleet.close()
         self._intake.close()
         self._ledger.close()
         if self.audit is not None:

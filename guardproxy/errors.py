@@ -69,6 +69,10 @@ class UpstreamError(GuardproxyError):
         self.retry_after = retry_after
 
 
+class UpstreamSilent(UpstreamError):
+    """Not one byte came back: the request can be sent elsewhere and is not answered twice."""
+
+
 class UpstreamTimeout(UpstreamError):
     """The model server did not answer in time."""
 

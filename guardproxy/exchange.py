@@ -27,7 +27,7 @@ from guardproxy.images.intake import Intake
 from guardproxy.inbox import Inbox
 from guardproxy.outward import Outward, Plan
 from guardproxy.telemetry.metrics import Metrics
-from guardproxy.upstream import Pool, Response
+from guardproxy.upstream import Fleet, Response
 from guardproxy.wire import sse
 from guardproxy.wire.dialect import Answer, Dialect, Json
 from guardproxy.wire.fault_body import upstream_message
@@ -48,7 +48,7 @@ class Times:
 class Parts:
     """What every exchange uses; built once by app."""
 
-    pool: Pool
+    fleet: Fleet
     intake: Intake
     tokens: SpecialTokens
     metrics: Metrics
@@ -81,17 +81,15 @@ class Exchange:
         plan: Of the policy in force when the request came.
         dialect: Of the request and its answer.
         request: Parsed.
-        upstream_model: The model server's own name of the model.
         account: Where this exchange is counted.
     """
 
-    def __init__(  # noqa: PLR0913 - what one exchange is made of
+    def __init__(
         self,
         parts: Parts,
         plan: Plan,
         dialect: Dialect,
         request: Request,
-        upstream_model: str,
         account: Account,
     ) -> None:
         self._parts = parts
@@ -99,7 +97,6 @@ class Exchange:
         self._policy: Policy = plan.policy
         self._dialect = dialect
         self.request = request
-        self._model = upstream_model
         self.account = account
         self._response: Response | None = None
         self._message = plan.policy.block.message.get(language_of(request))
@@ -132,8 +129,13 @@ class Exchange:
             trace.begin("harden")
             request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
         salt = self.account.client.cache_salt if parts.cache_salt else None
-        body = self._dialect.write(request, model=self._model, cache_salt=salt)
-        response = await parts.pool.ask("POST", self._dialect.path, body, self.account.asking())
+        dialect = self._dialect
+        response = await parts.fleet.ask(
+            request.model,
+            dialect.path,
+            lambda model: dialect.write(request, model=model, cache_salt=salt),
+            self.account.asking(),
+        )
         self._response = response
         if response.status != 200:
             raise await self._refused(response)

@@ -25,10 +25,25 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class UpstreamSettings(_Model):
-    """The model server.
+class ServerSettings(_Model):
+    """One of several model servers.
 
     Attributes:
+        key: `env:NAME` or `file:PATH`; without one, `upstream.key`.
+        models: Public names to this server's own; without any, `upstream.models`.
+    """
+
+    url: str
+    key: str | None = None
+    models: dict[str, str] = {}
+
+
+class UpstreamSettings(_Model):
+    """The model server, or several.
+
+    Attributes:
+        url: Of the only one.
+        servers: Of several. A model that more than one of them serves is asked of the least busy.
         key: `env:NAME` or `file:PATH`; never the key itself.
         models: Public names to the server's own; empty: what the server lists, under its names.
         cache_salt: Send a `cache_salt` of each client key's own, so that the time to an answer does not tell
@@ -37,6 +52,7 @@ class UpstreamSettings(_Model):
     """
 
     url: str = ""
+    servers: list[ServerSettings] = []
     key: str | None = None
     models: dict[str, str] = {}
     special_tokens: list[str] = []

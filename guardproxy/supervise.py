@@ -38,7 +38,7 @@ RESTART_S = 1.0
 def run(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit code."""
     logs.start(settings.logs.form, settings.logs.level, settings.logs.exchanges)
-    if not settings.upstream.url:
+    if not settings.upstream.url and not settings.upstream.servers:
         raise SettingsError("upstream: required: the model server's URL (--upstream URL)")
     if not settings.keys and not settings.client_keys:
         _refuse_open_door(settings.host)
@@ -74,8 +74,9 @@ def _new_loop(main: object) -> None:
 
 
 def _started(settings: Settings, api: int, admin: int) -> None:
+    servers = settings.upstream.url or ", ".join(s.url for s in settings.upstream.servers)
     sys.stderr.write(
-        f"guardproxy: serving http://{settings.host}:{api}/v1 in front of {settings.upstream.url}; "
+        f"guardproxy: serving http://{settings.host}:{api}/v1 in front of {servers}; "
         f"metrics on http://{settings.admin_host}:{admin}/metrics\n"
     )
     sys.stderr.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,9 @@ class Upstream:
                 )
                 data = await reader.readexactly(length)
                 if head.startswith("GET"):
-                    await self.send(out, json.dumps({"data": [{"id": MODEL, "root": "/secret"}]}).encode())
+                    lora = {"id": "lora", "root": "/lora", "parent": MODEL}
+                    listed = [{"id": MODEL, "root": "/secret", "parent": None}, lora]
+                    await self.send(out, json.dumps({"data": listed}).encode())
                     continue
                 body = json.loads(data)
                 self.bodies.append(body)
@@ -175,14 +177,25 @@ class Upstream:
 class Proxy:
     """The real proxy with its real server, in a thread, in front of a scripted upstream.
 
-    Use as a context manager; `policy` is the YAML of `default.yaml`.
+    Use as a context manager; `policy` is the YAML of `default.yaml`. With `others`, there are further upstreams,
+    and `models` are the public names that each of them serves.
     """
 
-    def __init__(self, policies: Path, policy: str, script: Script, **settings: Any) -> None:
+    def __init__(
+        self,
+        policies: Path,
+        policy: str,
+        script: Script,
+        others: Sequence[Script] = (),
+        models: Sequence[dict[str, str]] = (),
+        **settings: Any,
+    ) -> None:
         self.policies = policies
         self.write(policy)
         (policies / "routing.yaml").write_text("rules: [{match: {}, policy: default}]\n")
         self.upstream = Upstream(script)
+        self.upstreams = [self.upstream, *map(Upstream, others)]
+        self._models = models or [{}] * len(self.upstreams)
         self.metrics = Metrics()
         self._settings = settings
         self._ready = threading.Event()
@@ -212,10 +225,15 @@ class Proxy:
 
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
-        await self.upstream.start()
+        for one in self.upstreams:
+            await one.start()
         settings = dict(self._settings)
         url = settings.pop("url", f"http://127.0.0.1:{self.upstream.port}")
         upstream = {"url": url, **settings.pop("upstream", {})}
+        if len(self.upstreams) > 1:
+            urls = (f"http://127.0.0.1:{one.port}" for one in self.upstreams)
+            servers = [{"url": u, "models": m} for u, m in zip(urls, self._models, strict=True)]
+            upstream |= {"url": "", "servers": servers}
         streams = {"drain_s": 1, **settings.pop("streams", {})}
         read = Settings.model_validate(
             {"policies": str(self.policies), "upstream": upstream, "streams": streams, **settings}
@@ -227,7 +245,8 @@ class Proxy:
         self.url = f"http://127.0.0.1:{self.port}"
         self.loop.call_later(0.05, self._ready.set)
         await self.server.serve([sock])
-        self.upstream.close()
+        for one in self.upstreams:
+            one.close()
         await self.core.close()
 
     def count(self, name: str, **labels: str) -> float:

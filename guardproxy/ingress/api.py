@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Protocol
@@ -48,10 +48,10 @@ class Service(Protocol):
     def plan_for(self, model: str, client: Client) -> Plan:
         """The policy in force for a model and a client."""
 
-    async def models(self) -> dict[str, str]:
-        """Public model names and the upstream's own."""
+    async def models(self) -> Collection[str]:
+        """Public names of the models that are served."""
 
-    def exchange(self, plan: Plan, request: Request, upstream_model: str, account: Account) -> Exchange:
+    def exchange(self, plan: Plan, request: Request, account: Account) -> Exchange:
         """A new exchange, in the request's dialect."""
 
     def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
@@ -119,7 +119,7 @@ class Api:
     async def _health(self, call: Call) -> None:
         await call.answer(200, _named(call), b"" if call.method == "HEAD" else b'{"status":"ok"}')
 
-    async def _known_models(self) -> dict[str, str]:
+    async def _known_models(self) -> Collection[str]:
         try:
             return await self._service.models()
         except UpstreamError as error:
@@ -128,7 +128,7 @@ class Api:
     async def _models(self, call: Call) -> None:
         self._service.door.client_of(call)
         models = await self._known_models()
-        body = msgspec.json.encode({"object": "list", "data": [_model(name) for name in models]})
+        body = msgspec.json.encode({"object": "list", "data": [_model(name) for name in sorted(models)]})
         await call.answer(200, _named(call), body)
 
     async def _model(self, call: Call) -> None:
@@ -166,8 +166,7 @@ class Api:
         model = "unknown"
         try:
             request = dialect.parse(body, max_text_chars=service.in_flight.limits.max_text_chars)
-            models = await self._known_models()
-            if request.model not in models:
+            if request.model not in await self._known_models():
                 raise _no_model(request.model)
             model = request.model
             plan = service.plan_for(model, client)
@@ -177,7 +176,7 @@ class Api:
             service.settle(account)
             raise
         account = service.account(plan, model, client, identity, trace)
-        exchange = service.exchange(plan, request, models[model], account)
+        exchange = service.exchange(plan, request, account)
         headers = [
             *_named(call),
             *service.door.headers(client),

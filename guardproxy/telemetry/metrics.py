@@ -102,6 +102,14 @@ class Metrics:
             "guardproxy_exchanges_limit", "Exchanges that may be under way (limits.max_exchanges)",
             registry=registry, multiprocess_mode="livesum",
         )  # fmt: skip
+        self.upstream_up = Gauge(
+            "guardproxy_upstream_up", "1 while a model server answers",
+            ("server",), registry=registry, multiprocess_mode="livemin",
+        )  # fmt: skip
+        self.upstream_failures = Counter(
+            "guardproxy_upstream_failures", "Requests to a model server that got no answer, asked elsewhere where possible",
+            ("server",), registry=registry,
+        )  # fmt: skip
         self.reload_ok.set(1)
         # A counter that begins with its first event shows no increase: these begin at 0.
         for counter, values in (
@@ -128,6 +136,14 @@ class Metrics:
         if timer is None:
             timer = self._timers[detector] = self.detector_seconds.labels(detector)
         timer.observe(seconds)
+
+    def server_is(self, server: str, *, up: bool) -> None:
+        """A model server answers, or does not."""
+        self.upstream_up.labels(server).set(up)
+
+    def server_failed(self, server: str) -> None:
+        """A model server gave no answer."""
+        self.upstream_failures.labels(server).inc()
 
     def reloaded(self, result: str) -> None:
         """Count a reload of the policies: `ok` or `failed`."""

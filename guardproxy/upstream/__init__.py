@@ -1,5 +1,6 @@
-"""The model server, behind a small protocol. Only `exchange` and `app` may import this."""
+"""The model servers, behind a small protocol. Only `exchange` and `app` may import this."""
 
+from guardproxy.upstream.fleet import Fleet, Server
 from guardproxy.upstream.http1 import Limits, Pool, Response, Target
 
-__all__ = ["Limits", "Pool", "Response", "Target"]
+__all__ = ["Fleet", "Limits", "Pool", "Response", "Server", "Target"]

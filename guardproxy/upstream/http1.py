@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from guardproxy.errors import SettingsError, UpstreamError, UpstreamTimeout
+from guardproxy.errors import SettingsError, UpstreamError, UpstreamSilent, UpstreamTimeout
 
 log = logging.getLogger("guardproxy")
 _HIGH_WATER = 256 * 1024
@@ -67,6 +67,7 @@ class Response:
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
         self._closed = False
+        self.on_close: Callable[[], None] | None = None
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
 
@@ -113,6 +114,8 @@ class Response:
         if not self._closed:
             self._closed = True
             self._connection.finish()
+            if self.on_close is not None:
+                self.on_close()
 
 
 class _Connection(asyncio.Protocol):
@@ -222,7 +225,8 @@ class _Connection(asyncio.Protocol):
         deadline = self._loop.time() + timeout_s
         while not self._headed:
             if self._fault is not None or self._closed:
-                raise UpstreamError(f"The model server gave no answer: {self._fault or 'it closed'}")
+                kind = UpstreamError if self.got_bytes else UpstreamSilent
+                raise kind(f"The model server gave no answer: {self._fault or 'it closed'}")
             left = deadline - self._loop.time()
             if left <= 0 or not await self._wait(left):
                 self.abort()
@@ -334,12 +338,13 @@ class Pool:
                 connection = await self._connect()
             try:
                 return await connection.ask(head, body, self.limits.first_byte_s)
-            except UpstreamTimeout:
-                raise
+            except UpstreamSilent:
+                connection.abort()
+                if not reused:
+                    raise
             except UpstreamError:
                 connection.abort()
-                if not reused or connection.got_bytes:
-                    raise
+                raise
             except asyncio.CancelledError:
                 connection.abort()
                 raise
@@ -365,7 +370,7 @@ class Pool:
         except TimeoutError:
             raise UpstreamTimeout("The model server could not be reached in time") from None
         except OSError:
-            raise UpstreamError(
+            raise UpstreamSilent(
                 "The model server could not be reached", code="upstream_unreachable"
             ) from None
         self._open.add(connection)

@@ -550,8 +550,8 @@ def test_connections_to_the_model_are_kept_and_without_delay(proxy: Start) -> No
     running = proxy()
     for _ in range(3):
         post(running)
-    assert running.core._pool.open_connections == 1
-    connection = next(iter(running.core._pool._open))
+    assert running.core._fleet.servers[0].pool.open_connections == 1
+    connection = next(iter(running.core._fleet.servers[0].pool._open))
     sock = connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
