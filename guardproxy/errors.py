@@ -50,7 +50,7 @@ class UpstreamError(GuardproxyError):
     Attributes:
         status: HTTP status for the client.
         code: Machine-readable word.
-        retry_after: Value of the upstream's `Retry-After`, if it sent one.
+        headers: Extra response headers, such as the upstream's `Retry-After`.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class UpstreamError(GuardproxyError):
         status: int = 502,
         code: str = "upstream_error",
         param: str | None = None,
-        retry_after: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
-        self.retry_after = retry_after
+        self.headers = headers
 
 
 class UpstreamSilent(UpstreamError):

@@ -30,7 +30,7 @@ from guardproxy.telemetry.metrics import Metrics
 from guardproxy.upstream import Fleet, Response
 from guardproxy.wire import sse
 from guardproxy.wire.dialect import Answer, Dialect, Json
-from guardproxy.wire.fault_body import upstream_message
+from guardproxy.wire.upstream_fault import told_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +153,7 @@ class Exchange:
     async def _refused(self, response: Response) -> UpstreamError:
         body = await response.read_all(64_000, self._parts.times.idle_s)
         response.close()
-        message, param = upstream_message(body)
-        status = response.status
-        if status in (400, 404, 413, 422, 429, 503):
-            code = {404: "not_found", 413: "too_large", 429: "rate_limited", 503: "upstream_unavailable"}
-            return UpstreamError(
-                message, status=status, code=code.get(status, "bad_request"), param=param,
-                retry_after=response.headers.get(b"retry-after", b"").decode("latin-1") or None,
-            )  # fmt: skip
-        if status == 504:
-            return UpstreamTimeout(message)
-        # 401 and 403 are about the proxy's own key, and 5xx about the server: neither is the client's affair.
-        return UpstreamError("The model server failed", code="upstream_error")
+        return told_of(response.status, response.headers, body, {response.model: self.request.model})
 
     # The way out.
 

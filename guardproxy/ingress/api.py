@@ -270,5 +270,6 @@ def _no_model(name: str) -> WireError:
 
 
 def _as_wire(error: UpstreamError) -> WireError:
-    headers = (("retry-after", error.retry_after),) if error.retry_after else ()
-    return WireError(str(error), param=error.param, status=error.status, code=error.code, headers=headers)
+    return WireError(
+        str(error), param=error.param, status=error.status, code=error.code, headers=error.headers
+    )

@@ -144,8 +144,7 @@ class Fleet:
             UpstreamError: None has an answer.
         """
         if len(self.servers) == 1:
-            server = self.servers[0]
-            return await server.pool.ask("POST", path, write(server.models.get(model, model)), headers)
+            return await _post(self.servers[0], model, path, write, headers)
         self._watch()
         # A server that is down is asked last: perhaps the check is wrong, and there is no other.
         able = sorted(
@@ -157,7 +156,7 @@ class Fleet:
         for server in able:
             server.in_flight += 1
             try:
-                response = await server.pool.ask("POST", path, write(server.models[model]), headers)
+                response = await _post(server, model, path, write, headers)
             except UpstreamSilent as silent:
                 server.in_flight -= 1
                 self._told.server_failed(server.name)
@@ -219,6 +218,13 @@ class Fleet:
             self._checks.cancel()
         for server in self.servers:
             server.pool.close()
+
+
+async def _post(server: Server, model: str, path: str, write: Write, headers: bytes) -> Response:
+    own = server.models.get(model, model)
+    response = await server.pool.ask("POST", path, write(own), headers)
+    response.model = own
+    return response
 
 
 def _leave(server: Server) -> None:

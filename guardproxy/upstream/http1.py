@@ -62,12 +62,19 @@ class Target:
 
 
 class Response:
-    """An answer that is being read. `close` at any time aborts it."""
+    """An answer that is being read. `close` at any time aborts it.
+
+    Attributes:
+        headers: Names in lower case.
+        model: The server's own name of the model that was asked, if one was.
+        on_close: Called once when the answer is given up.
+    """
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
         self._closed = False
         self.on_close: Callable[[], None] | None = None
+        self.model = ""
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
 
