@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -92,6 +93,11 @@ class Account:
             self.has_released = True
             self.entry.times.first_text = perf_counter() - self._started
             self.metrics.ttft_seconds.observe(self.entry.times.first_text)
+
+    def exposed(self, characters: Iterable[int]) -> None:
+        """Choices were cut after so many characters of each had been released."""
+        for count in characters:
+            self.metrics.exposed_characters.observe(count)
 
     def end(self, outcome: str, error: str | None = None) -> None:
         """How the exchange ended, and the code of the fault if one ended it; the first word counts."""

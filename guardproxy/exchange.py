@@ -14,7 +14,7 @@ from time import perf_counter, time
 
 from guardproxy.account import Account
 from guardproxy.core.canonical import SpecialTokens, canonical
-from guardproxy.core.content import Request
+from guardproxy.core.content import Request, Segment
 from guardproxy.core.gate import Event
 from guardproxy.core.harden import harden, language_of
 from guardproxy.core.judge import judge_guards
@@ -22,7 +22,7 @@ from guardproxy.core.policy import Bilingual, Policy
 from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
 from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
-from guardproxy.errors import UpstreamError, UpstreamTimeout
+from guardproxy.errors import UpstreamError, UpstreamTimeout, WireError
 from guardproxy.images.intake import Intake
 from guardproxy.inbox import Inbox
 from guardproxy.outward import Outward, Plan
@@ -121,6 +121,7 @@ class Exchange:
         self.request = request
         segments = request.segments()
         self.account.requested(request, segments)
+        self._refuse_unjudged(segments)
         trace.begin("judge_input")
         verdict = await self._judge_input(Content(segments, request.question, memo=self.account.memo))
         if verdict.action is Action.BLOCK:
@@ -139,6 +140,18 @@ class Exchange:
         self._response = response
         if response.status != 200:
             raise await self._refused(response)
+
+    def _refuse_unjudged(self, segments: tuple[Segment, ...]) -> None:
+        plan = self._plan
+        if not plan.refuses_unjudged:
+            return
+        for segment in segments:
+            if segment.kind not in plan.looked_at_input:
+                self.account.end("blocked_input", "unjudged_content")
+                raise WireError(
+                    f"{segment.place}: this service's policy has no guard for content of kind {segment.kind}",
+                    param=segment.place, code="unjudged_content",
+                )  # fmt: skip
 
     async def _judge_input(self, content: Content) -> Verdict:
         policy = self._policy
@@ -273,6 +286,7 @@ class Exchange:
         account.entry.texts = outward.texts
         account.unjudged.update(outward.unjudged())
         account.entry.usage = self._answer.usage
+        account.exposed(outward.exposed)
         if outward.unavailable:
             account.end("guard_unavailable")
         elif outward.cuts:

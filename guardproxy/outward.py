@@ -199,6 +199,11 @@ class Outward:
         return [index for index, gate in self.gates.items() if gate.state is State.CUT]
 
     @property
+    def exposed(self) -> list[int]:
+        """Characters of each choice that was cut which had been released by then."""
+        return [gate.released for gate in self.gates.values() if gate.state is State.CUT]
+
+    @property
     def is_told(self) -> bool:
         """Whether every choice is done or cut and nothing of them is held."""
         return self.ended and self.held == 0

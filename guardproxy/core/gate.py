@@ -189,6 +189,11 @@ class Gate:
         modes: The gate mode of each channel that an acting guard looks at.
         watched: Channels that are judged beside the exchange.
         refuse_unjudged: Whether text on any other channel cuts the answer.
+
+    Attributes:
+        held: Characters held back.
+        released: Characters let go.
+        unjudged: Channels that carried text and that no guard looks at.
     """
 
     __slots__ = (
@@ -199,6 +204,7 @@ class Gate:
         "_watched",
         "choice",
         "held",
+        "released",
         "state",
         "unjudged",
     )
@@ -214,6 +220,7 @@ class Gate:
         self.choice = choice
         self.state = State.OPEN
         self.held = 0
+        self.released = 0
         self.unjudged: set[str] = set()
         self._modes = modes
         self._refuse = refuse_unjudged
@@ -297,6 +304,7 @@ class Gate:
             queue.popleft()
             for _, start, end in places:
                 self.held -= end - start
+                self.released += end - start
             out.append(_redacted(event, places) if any(lane.spans for lane, _, _ in places) else event)
         return out
 

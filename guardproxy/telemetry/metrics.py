@@ -82,6 +82,10 @@ class Metrics:
             "guardproxy_held_back_seconds", "Longest time that text of an answer was held back",
             buckets=_SLOW, registry=registry,
         )  # fmt: skip
+        self.exposed_characters = Histogram(
+            "guardproxy_exposed_characters", "Characters of a choice that had been released when it was cut",
+            buckets=(0, 32, 96, 256, 512, 1024, 4096, 16384), registry=registry,
+        )  # fmt: skip
         self.in_flight = Gauge(
             "guardproxy_exchanges_in_flight",
             "Exchanges under way",

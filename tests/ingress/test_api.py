@@ -498,8 +498,16 @@ def test_the_models_own_refusal_is_counted_and_not_touched(proxy: Start) -> None
 
 
 def test_unjudged_text_can_be_refused(proxy: Start) -> None:
-    answer = post(proxy("unjudged: refuse\n" + OPEN_GUARDS)).json()
+    seen = "guards:\n  - {name: in, stage: input, detector: patterns, looks_at: [user], patterns: [{id: x, text: zzz}]}\n"
+    running = proxy("unjudged: refuse\n" + seen)
+    answer = post(running).json()
     assert answer["choices"][0]["finish_reason"] == "content_filter"
+    assert len(running.upstream.bodies) == 1
+    parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": picture()}}]
+    error = post(running, parts).json()["error"]
+    assert (error["code"], error["param"]) == ("unjudged_content", "messages[0].content[1].image_url")
+    assert len(running.upstream.bodies) == 1
+    assert settled(lambda: running.count("guardproxy_exchanges_total", outcome="blocked_input") == 1)
 
 
 OPEN_GUARDS = "guards: []\n"

@@ -139,7 +139,8 @@ def test_unjudged_channels_are_named_or_refused(proxy: Start, dialect: str) -> N
     heard = ask(running, dialect, asks(dialect, stream=True))
     assert heard.note is not None
     assert heard.note["unjudged"] == ["reasoning", "tool_arguments", "user"]
-    running = proxy(only + "unjudged: refuse\n", tells(dialect, said), dialects=ALL)
+    both = only + INPUT.removeprefix("guards:\n").replace("name: words", "name: in") + "unjudged: refuse\n"
+    running = proxy(both, tells(dialect, said), dialects=ALL)
     assert ask(running, dialect, asks(dialect, stream=True)).why == CUT[dialect]
 
 
