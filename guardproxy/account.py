@@ -65,6 +65,10 @@ class Account:
             self.metrics.fields_dropped.labels(name).inc()
         self.entry.unjudged.update({s.kind for s in segments} - self._plan.looked_at_input)
 
+    def redacted(self, request: Request) -> None:
+        """The request lost what guards found in it."""
+        self.entry.request, self.entry.segments = request, request.segments()
+
     def judged(self, stage: Stage, verdict: Verdict) -> None:
         """A verdict came in."""
         self.strictest = max(self.strictest, verdict.action)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from guardproxy import policystore
 from guardproxy.account import Account, Beside
 from guardproxy.core.canonical import SpecialTokens
 from guardproxy.core.content import Request
-from guardproxy.core.verdict import Stage
-from guardproxy.detectors import registry
-from guardproxy.detectors.base import Detector
-from guardproxy.errors import KeyFileError, PolicyError, SettingsError
+from guardproxy.detectors.base import Resources
+from guardproxy.detectors.offload import Offload
+from guardproxy.errors import KeyFileError, SettingsError
 from guardproxy.exchange import Exchange, Parts, Times
 from guardproxy.images.intake import Intake
+from guardproxy.inforce import Policies
 from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import HttpLimits, InFlight, overloaded
 from guardproxy.ingress.limits import Ledger
@@ -35,15 +34,6 @@ from guardproxy.wire.dialects import DIALECTS
 
 log = logging.getLogger("guardproxy")
 POLL_S = 0.5
-
-KINDS: Mapping[str, Mapping[Stage, tuple[str, ...]]] = {
-    name: {stage: entry.kinds(stage) for stage in Stage} for name, entry in registry.DETECTORS.items()
-}
-
-
-def load_policies(directory: Path) -> policystore.Revision:
-    """Read a directory of policies with the detectors that are installed."""
-    return policystore.load(directory, KINDS, registry.build)
 
 
 def key_ring(settings: Settings) -> KeyRing:
@@ -64,95 +54,17 @@ def key_ring(settings: Settings) -> KeyRing:
     return ring
 
 
-class InForce:
-    """A revision with the plan of each of its policies."""
-
-    def __init__(self, revision: policystore.Revision) -> None:
-        self.revision = revision
-        self._routes: dict[tuple[str, str], Plan] = {}
-        self.plans = {
-            name: Plan.of(loaded.policy, cast("Mapping[str, Detector]", loaded.detectors))
-            for name, loaded in revision.policies.items()
-        }
-
-    def plan_for(self, model: str, client: Client) -> Plan:
-        """The plan of the policy that serves a model to a client."""
-        plan = self._routes.get((model, client.name))
-        if plan is None:
-            plan = self.plans[self.revision.route(model, client.name).policy.name]
-            # Names of models and keys are bounded: unknown ones never get here.
-            self._routes[model, client.name] = plan
-        return plan
-
-    @property
-    def versions(self) -> list[tuple[str, str]]:
-        """Name and version of each policy."""
-        return [(name, plan.policy.version) for name, plan in self.plans.items()]
+def resources_of(settings: Settings) -> Resources:
+    """What the detectors of one process share."""
+    return Resources(Offload(settings.detector_threads))
 
 
-class Policies:
-    """The policies of a directory: read, swapped at once, kept when the new ones are wrong.
-
-    Args:
-        directory: Read at every reload.
-        metrics: Where reloads are counted.
-        first: Read instead at the start: a copy of what is in force, so that a worker can be replaced
-            while the files are broken.
-
-    Raises:
-        PolicyError: They cannot be used.
-    """
-
-    def __init__(self, directory: Path, metrics: Metrics, first: Path | None = None) -> None:
-        self.directory = directory
-        self.metrics = metrics
-        self._in_force = InForce(load_policies(first or directory))
-        self._prepared: InForce | None = None
-        metrics.set_policies((), self._in_force.versions)
-
-    @property
-    def digest(self) -> str:
-        """Of the revision in force."""
-        return self._in_force.revision.digest
-
-    def prepare(self) -> str:
-        """Read the policies anew without using them yet; returns their digest.
-
-        Raises:
-            PolicyError: Something is wrong; the old ones stay.
-        """
-        self._prepared = InForce(load_policies(self.directory))
-        return self._prepared.revision.digest
-
-    def commit(self) -> None:
-        """Swap in what was prepared. Exchanges under way keep what they started with."""
-        if self._prepared is not None:
-            self.metrics.set_policies(self._in_force.versions, self._prepared.versions)
-            self._in_force, self._prepared = self._prepared, None
-
-    def reload(self) -> bool:
-        """Prepare and commit; on error the old policies stay, and a metric and the log say so."""
-        try:
-            digest = self.prepare()
-        except PolicyError as error:
-            self.metrics.reloaded("failed")
-            log.error("policies not reloaded, the old ones stay: %s", error)
-            return False
-        if digest != self.digest:
-            self.commit()
-            self.metrics.reloaded("ok")
-            log.info("policies reloaded: %s", ", ".join("@".join(v) for v in self._in_force.versions))
-        return True
-
-    def plan_for(self, model: str, client: Client) -> Plan:
-        """The policy in force for a model and a client."""
-        return self._in_force.plan_for(model, client)
-
-
-def policies_of(settings: Settings, metrics: Metrics, first: Path | None = None) -> Policies:
+def policies_of(
+    settings: Settings, metrics: Metrics, resources: Resources, first: Path | None = None
+) -> Policies:
     """The policies that the settings name, or the shipped ones."""
     directory = Path(settings.policies) if settings.policies else policystore.shipped_dir()
-    return Policies(directory, metrics, first)
+    return Policies(directory, metrics, resources, first)
 
 
 def audit_of(settings: Settings, worker: int, metrics: Metrics) -> AuditLog | None:
@@ -215,7 +127,8 @@ class Core:
         self.keys = key_ring(settings)
         self._ledger = Ledger(shared.limits, shared.number, settings.workers if shared.limits else 1)
         self.door = Door(self.keys, self._ledger, metrics)
-        self.policies = policies_of(settings, metrics, shared.policies)
+        self._resources = resources_of(settings)
+        self.policies = policies_of(settings, metrics, self._resources, shared.policies)
         self.audit = audit_of(settings, shared.number, metrics)
         tracing = settings.tracing
         self._tracing = Tracing(tracing.endpoint, tracing.share) if tracing.endpoint else None
@@ -262,6 +175,10 @@ class Core:
     def plan_for(self, model: str, client: Client) -> Plan:
         """The policy in force for a model and a client."""
         return self.policies.plan_for(model, client)
+
+    def plan_named(self, policy: str) -> Plan | None:
+        """A policy in force by its name."""
+        return self.policies.plan_named(policy)
 
     async def models(self) -> Collection[str]:
         """Public names of the models that are served."""
@@ -333,6 +250,7 @@ class Core:
             await asyncio.wait(self._background, timeout=5)
         self._fleet.close()
         self._intake.close()
+        self._resources.offload.close()
         self._ledger.close()
         if self.audit is not None:
             self.audit.close()

@@ -7,9 +7,10 @@ No other file knows this order. Nothing here decides (core), measures (detectors
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, time
 
 from guardproxy.account import Account
@@ -18,7 +19,8 @@ from guardproxy.core.content import Request, Segment
 from guardproxy.core.gate import Event
 from guardproxy.core.harden import harden, language_of
 from guardproxy.core.judge import judge_guards
-from guardproxy.core.policy import Bilingual, Policy
+from guardproxy.core.policy import Bilingual, Guard, Policy
+from guardproxy.core.redact import redact_request
 from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
 from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
@@ -123,11 +125,45 @@ class Exchange:
         self.account.requested(request, segments)
         self._refuse_unjudged(segments)
         trace.begin("judge_input")
-        verdict = await self._judge_input(Content(segments, request.question, memo=self.account.memo))
-        if verdict.action is Action.BLOCK:
-            raise Blocked(verdict, self._message)
+        content = Content(segments, request.question, memo=self.account.memo)
+        verdict = await self._judge_input(self._plan.acting_input, content)
+        if verdict.redactions:
+            request = await self._redacted(request, verdict)
+        if not self._plan.concurrent_input:
+            self._response = await self._send(request)
+            return
+        beside = asyncio.create_task(self._judge_input(self._plan.concurrent_input, content))
+        asked = asyncio.create_task(self._send(request))
+        try:
+            await asyncio.wait((beside, asked), return_when=asyncio.FIRST_EXCEPTION)
+            await beside  # a block is told before what the model server says
+            self._response = await asked
+        finally:
+            await self._give_up(beside, asked)
+
+    async def _give_up(self, beside: asyncio.Task[Verdict], asked: asyncio.Task[Response]) -> None:
+        """End what still runs, and an answer that nobody takes."""
+        beside.cancel()
+        asked.cancel()
+        await asyncio.wait((beside, asked))
+        if self._response is None and not asked.cancelled() and asked.exception() is None:
+            asked.result().close()
+
+    async def _redacted(self, request: Request, verdict: Verdict) -> Request:
+        found = redact_request(request, verdict.redactions)
+        if found is None:
+            raise Blocked(replace(verdict, action=Action.BLOCK), self._message)
+        request, boxes = found
+        request = await self._parts.intake.paint(request, boxes) if boxes else request
+        self.request = request
+        self.account.redacted(request)
+        return request
+
+    async def _send(self, request: Request) -> Response:
+        """Steps 3 and 4."""
+        parts, policy = self._parts, self._policy
         if policy.hardening and self._dialect.hardens:
-            trace.begin("harden")
+            self.account.trace.begin("harden")
             request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
         salt = self.account.client.cache_salt if parts.cache_salt else None
         dialect = self._dialect
@@ -137,9 +173,9 @@ class Exchange:
             lambda model: dialect.write(request, model=model, cache_salt=salt),
             self.account.asking(),
         )
-        self._response = response
         if response.status != 200:
             raise await self._refused(response)
+        return response
 
     def _refuse_unjudged(self, segments: tuple[Segment, ...]) -> None:
         plan = self._plan
@@ -153,14 +189,14 @@ class Exchange:
                     param=segment.place, code="unjudged_content",
                 )  # fmt: skip
 
-    async def _judge_input(self, content: Content) -> Verdict:
-        policy = self._policy
-        guards = self._plan.acting_input
+    async def _judge_input(self, guards: tuple[Guard, ...], content: Content) -> Verdict:
         if not guards:
             return ALLOWED
         observed = await observe(guards, self._plan.detectors, content, self.account.timed)
-        verdict = judge_guards(policy, guards, observed)
+        verdict = judge_guards(self._policy, guards, observed)
         self.account.judged(Stage.INPUT, verdict)
+        if verdict.action is Action.BLOCK:
+            raise Blocked(verdict, self._message)
         return verdict
 
     async def _refused(self, response: Response) -> UpstreamError:
@@ -207,7 +243,7 @@ class Exchange:
             outward.close()
         if outward.unavailable and outward.unavailable >= set(outward.gates):
             raise Blocked(Verdict(Action.BLOCK, Action.BLOCK, unavailable=True), self._message)
-        self._finished(outward, {e.choice for e in released if e.altered})
+        self._finished(outward)
         return self._answer.body(released, outward.cut_choices, self._note(outward))
 
     async def streamed(self) -> AsyncGenerator[bytes, None]:
@@ -219,20 +255,18 @@ class Exchange:
         assert response is not None
         outward = self._outward(response.wake)
         inbox = Inbox(outward, self._answer, self._parts.max_held_chars)
-        altered: set[int] = set()
         try:
             async for events in self._judged(response, outward, inbox):
                 if events is None:
                     yield sse.KEEP_ALIVE
                     continue
-                altered.update(e.choice for e in events if e.altered)
                 note = self._note(outward) if outward.gates and outward.is_told else None
                 piece = self._answer.write(events, outward.cut_choices, note)
                 if came := [e.at for e in events if e.texts]:
                     self.account.released(perf_counter() - min(came))
                 if piece:
                     yield piece
-            self._finished(outward, altered)
+            self._finished(outward)
             yield self._answer.end(self._note(outward))
         except UpstreamError as error:
             self.account.end("upstream_error", error.code)
@@ -281,7 +315,7 @@ class Exchange:
         await outward.settle()
         yield outward.release()
 
-    def _finished(self, outward: Outward, altered: set[int]) -> None:
+    def _finished(self, outward: Outward) -> None:
         account = self.account
         account.entry.texts = outward.texts
         account.unjudged.update(outward.unjudged())
@@ -292,7 +326,7 @@ class Exchange:
         elif outward.cuts:
             account.end("cut" if self.request.stream and account.has_released else "blocked_output")
         else:
-            account.end("redacted" if altered else "answered")
+            account.end("redacted" if account.strictest is Action.REDACT else "answered")
 
     def _note(self, outward: Outward) -> Json:
         unjudged = self.account.unjudged | outward.unjudged()

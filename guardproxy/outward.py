@@ -34,6 +34,7 @@ class Plan:
         watched: Channels that any guard looks at, acting or watching.
         looked_at_input: Kinds of content of a request that any guard looks at.
         acting_input: The acting guards that stand before the model.
+        concurrent_input: Those that are asked while the model begins its answer.
         watching: The guards of each stage that only watch.
         watches_inline: Whether the guards that only watch, on both sides, all answer in place.
     """
@@ -46,6 +47,7 @@ class Plan:
     watched: frozenset[str]
     looked_at_input: frozenset[str]
     acting_input: tuple[Guard, ...]
+    concurrent_input: tuple[Guard, ...]
     watching: Mapping[Stage, tuple[Guard, ...]]
     watches_inline: bool
 
@@ -74,7 +76,8 @@ class Plan:
             inline,
             policy.looked_at(Stage.OUTPUT),
             policy.looked_at(Stage.INPUT),
-            policy.acting(Stage.INPUT),
+            tuple(g for g in policy.acting(Stage.INPUT) if not g.concurrent),
+            tuple(g for g in policy.acting(Stage.INPUT) if g.concurrent),
             watching,
             all(detectors[g.name].inline for guards in watching.values() for g in guards),
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,7 +74,9 @@ class PatternFile(_Model):
 
 
 class GuardFile(_Model):
-    """A detector on one side of the model, and what a hit means."""
+    """A detector on one side of the model, and what a hit means. Further keys are the detector's own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     stage: Literal["input", "output"]
@@ -84,6 +87,7 @@ class GuardFile(_Model):
     on_hit: Literal["allow", "redact", "block"] = "block"
     fail_mode: Literal["closed", "open"] = "closed"
     budget_ms: Annotated[int, Field(ge=1, le=600_000)] = 1000
+    concurrent: bool = False
     mode: Literal["enforce", "monitor", "off"] = "enforce"
     patterns: list[PatternFile] | None = None
 
@@ -140,13 +144,28 @@ def json_schema() -> dict[str, object]:
     return PolicyFile.model_json_schema(by_alias=True)
 
 
-def parse_policy(text: str, path: Path, kinds: Mapping[str, Mapping[Stage, tuple[str, ...]]]) -> core.Policy:
+class Suits(Protocol):
+    """What a policy file needs to know of a detector; see `detectors.registry.Entry`."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Keys that a guard may have for it."""
+
+    @property
+    def gives_spans(self) -> bool:
+        """Whether its hits can be redacted."""
+
+    def kinds(self, stage: Stage) -> tuple[str, ...]:
+        """What it looks at by default; empty if it does not suit the stage."""
+
+
+def parse_policy(text: str, path: Path, known: Mapping[str, Suits]) -> core.Policy:
     """Read one policy; its version covers its content only (the store adds the detectors').
 
     Args:
         text: YAML.
         path: Named in errors.
-        kinds: What each known detector looks at by default, for each stage; empty if it does not suit one.
+        known: The detectors by name.
 
     Raises:
         PolicyError: `file:line: field: what was expected and what came`.
@@ -160,16 +179,19 @@ def parse_policy(text: str, path: Path, kinds: Mapping[str, Mapping[Stage, tuple
     guards = []
     for index, guard in enumerate(read.guards):
         where: tuple[str | int, ...] = ("guards", index)
-        if guard.detector not in kinds:
-            hint = suggest(guard.detector, kinds)
+        if guard.detector not in known:
+            hint = suggest(guard.detector, known)
             raise document.error((*where, "detector"), f"unknown detector {guard.detector!r}{hint}")
-        if not kinds[guard.detector][Stage(guard.stage)]:
+        suits = known[guard.detector]
+        if not suits.kinds(Stage(guard.stage)):
             raise document.error(
                 (*where, "stage"), f"detector {guard.detector} does not suit stage {guard.stage}"
             )
-        if guard.patterns is not None and guard.detector != "patterns":
-            raise document.error((*where, "patterns"), f"not a parameter of detector {guard.detector}")
-        guards.append(document.build(lambda g: _guard(g, kinds), guard, where))
+        for key in _parameters(guard):
+            if key not in suits.parameters:
+                hint = suggest(key, (*GuardFile.model_fields, *suits.parameters))
+                raise document.error((*where, key), f"unknown key for detector {guard.detector}{hint}")
+        guards.append(document.build(partial(_guard, suits=suits), guard, where))
     return document.build(lambda r: _policy(r, version, hardening, tuple(guards)), read, ("guards",))
 
 
@@ -206,27 +228,32 @@ def _hardening(read: HardeningFile) -> core.Hardening:
     return core.Hardening(read.use or "text", core.Slot(read.slot), text, read.language, per_model)
 
 
-def _guard(read: GuardFile, kinds: Mapping[str, Mapping[Stage, tuple[str, ...]]]) -> core.Guard:
-    stage = Stage(read.stage)
-    if read.on_hit == "redact" and (stage is Stage.INPUT or read.detector != "patterns"):
-        raise ValueError("on_hit: redact needs a detector that gives spans (patterns), at stage output")
-    parameters: dict[str, object] = {}
+def _parameters(read: GuardFile) -> dict[str, object]:
+    parameters = dict(read.model_extra or {})
     if read.patterns is not None:
         parameters["patterns"] = [p.model_dump(exclude_none=True) for p in read.patterns]
+    return parameters
+
+
+def _guard(read: GuardFile, suits: Suits) -> core.Guard:
+    stage = Stage(read.stage)
+    if read.on_hit == "redact" and not suits.gives_spans:
+        raise ValueError(f"on_hit: redact needs a detector that says where; {read.detector} does not")
     low = read.debounce
     debounce = None if low is None else core.Debounce(low.threshold, low.windows)
     return core.Guard(
         read.name,
         stage,
         read.detector,
-        tuple(read.looks_at) if read.looks_at is not None else kinds[read.detector][stage],
+        tuple(read.looks_at) if read.looks_at is not None else suits.kinds(stage),
         read.threshold,
         Action[read.on_hit.upper()],
         core.FailMode(read.fail_mode),
         read.budget_ms,
         core.Mode(read.mode),
         debounce,
-        parameters,
+        _parameters(read),
+        read.concurrent,
     )
 
 

@@ -17,7 +17,6 @@ ROUTING = "routing.yaml"
 
 
 BuildDetector = Callable[[str, Mapping[str, object]], object]
-Kinds = Mapping[str, Mapping[Stage, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def fingerprint(directory: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def load(directory: Path, kinds: Kinds, build: BuildDetector) -> Revision:
+def load(directory: Path, known: Mapping[str, policyfile.Suits], build: BuildDetector) -> Revision:
     """Read a directory of policies and its `routing.yaml`, and build every detector.
 
     Raises:
@@ -78,7 +77,7 @@ def load(directory: Path, kinds: Kinds, build: BuildDetector) -> Revision:
     for path in sorted(directory.glob("*.yaml")):
         if path.name == ROUTING:
             continue
-        loaded = _with_detectors(policyfile.parse_policy(_read(path), path, kinds), path, build)
+        loaded = _with_detectors(policyfile.parse_policy(_read(path), path, known), path, build)
         name = loaded.policy.name
         if name in policies:
             raise PolicyError(f"{path}:1: name: another file has a policy named {name!r} already")

@@ -165,6 +165,7 @@ class Settings(_Model):
     admin_port: Port = 8081
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     image_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    detector_threads: Annotated[int, Field(ge=1, le=64)] = 1
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
     logs: LogSettings = LogSettings()

@@ -29,7 +29,8 @@ from guardproxy.telemetry import logs
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from guardproxy.app import Core, Policies, Shared
+    from guardproxy.app import Core, Shared
+    from guardproxy.inforce import Policies
 
 log = logging.getLogger("guardproxy")
 RESTART_S = 1.0
@@ -103,14 +104,14 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        from guardproxy.app import key_ring, policies_of  # noqa: PLC0415 - after the metrics' directory is known
+        from guardproxy.app import key_ring, policies_of, resources_of  # noqa: PLC0415 - after the metrics' directory is known
         from guardproxy.ingress.admin import admin_app  # noqa: PLC0415 - as above
         from guardproxy.serve import admin_server, bind, watch  # noqa: PLC0415 - as above
         from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
 
         metrics = Metrics()
         key_ring(self._settings)  # what is wrong with the keys is said here, once
-        policies = policies_of(self._settings, metrics)
+        policies = policies_of(self._settings, metrics, resources_of(self._settings))
         api = bind(self._settings.host, self._settings.port)
         admin_socket = bind(self._settings.admin_host, self._settings.admin_port)
         loop = asyncio.get_running_loop()

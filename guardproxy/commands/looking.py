@@ -10,7 +10,6 @@ from time import perf_counter
 
 import pybase64
 
-from guardproxy.app import InForce, load_policies
 from guardproxy.core.canonical import SpecialTokens, canonical
 from guardproxy.core.content import ImagePart, Message, Part, Request, Segment, TextPart
 from guardproxy.core.judge import judge
@@ -20,6 +19,7 @@ from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
 from guardproxy.errors import PolicyError, WireError
 from guardproxy.images.intake import Intake
+from guardproxy.inforce import InForce, load_policies
 from guardproxy.policystore import shipped_dir
 from guardproxy.yamldoc import suggest
 

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from guardproxy.app import load_policies
 from guardproxy.core.policy import INPUT_KINDS, OUTPUT_KINDS, GateMode, Guard, Mode, Policy
 from guardproxy.core.verdict import Action, Stage
 from guardproxy.errors import PolicyError
+from guardproxy.inforce import load_policies
 from guardproxy.policyfile import json_schema
 from guardproxy.policystore import shipped_dir
 from guardproxy.yamldoc import suggest

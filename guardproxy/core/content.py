@@ -21,6 +21,22 @@ class TextPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadText:
+    """A line of text that was read in a picture.
+
+    Attributes:
+        place: Where it stands, such as `messages[0].content[1]/ocr[3]`.
+        box: Left, top, right and bottom of the upright rectangle around it, in pixels of the canonical picture.
+        confidence: Of the reader, in [0, 1].
+    """
+
+    text: str
+    place: str
+    box: tuple[int, int, int, int]
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class ImagePart:
     """A picture in a message.
 
@@ -31,6 +47,7 @@ class ImagePart:
         sha256: Hex digest of the bytes written anew; empty before intake.
         width: Pixels, 0 before intake.
         height: Pixels, 0 before intake.
+        texts: What was read in it, in reading order; empty unless a guard of the policy looks at `image_text`.
     """
 
     url: str
@@ -39,6 +56,7 @@ class ImagePart:
     sha256: str = ""
     width: int = 0
     height: int = 0
+    texts: tuple[ReadText, ...] = ()
 
 
 Part = TextPart | ImagePart
@@ -81,7 +99,7 @@ class Segment:
     """A piece of text or an image, with where it stands.
 
     Attributes:
-        kind: `system`, `user`, `assistant`, `tool`, `tools`, `image`, or for an answer
+        kind: `system`, `user`, `assistant`, `tool`, `tools`, `image`, `image_text`, or for an answer
             `content`, `reasoning`, `refusal`, `tool_arguments`: what `looks_at` selects by.
         untrusted: Whether somebody other than the application or its user may have written it.
         turn: Index of the message; -1 outside messages.
@@ -157,6 +175,9 @@ def _segments_of(message: Message, turn: int) -> list[Segment]:
                 found.append(Segment(message.role, part.place, part.text, untrusted=untrusted, turn=turn))
         else:
             found.append(Segment("image", part.place, image=part, untrusted=True, turn=turn))
+            found.extend(
+                Segment("image_text", read.place, read.text, untrusted=True, turn=turn) for read in part.texts
+            )
     if message.name:
         found.append(
             Segment(message.role, f"{message.place}.name", message.name, untrusted=untrusted, turn=turn)

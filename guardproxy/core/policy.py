@@ -106,6 +106,7 @@ class Guard:
     Attributes:
         parameters: What is handed to the detector, such as its patterns.
         budget_ms: Longest time an answer may take, its wait in a queue included.
+        concurrent: Input only: judged while the model begins its answer, of which nothing leaves before the verdict.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Guard:
     mode: Mode = Mode.ENFORCE
     debounce: Debounce | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
+    concurrent: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold <= 1.0:
@@ -131,6 +133,10 @@ class Guard:
                 raise ValueError(f"looks_at: {kind!r} is not one of {', '.join(kinds)} ({self.stage.value})")
         if self.debounce and (self.stage is Stage.INPUT or self.debounce.threshold > self.threshold):
             raise ValueError("debounce is for output guards, with a threshold not above the guard's own")
+        if self.concurrent and (self.stage is Stage.OUTPUT or self.on_hit is Action.REDACT):
+            raise ValueError(
+                "concurrent is for input guards that do not redact: the model has the request by then"
+            )
 
     @property
     def acts(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from guardproxy.core.content import ImagePart, Message, Part, Request, TextPart
 from guardproxy.core.verdict import Finding
 
 
@@ -40,3 +42,46 @@ def redact(text: str, findings: Iterable[Finding]) -> str:
         at = end
     pieces.append(text[at:])
     return "".join(pieces)
+
+
+Box = tuple[int, int, int, int]
+Boxes = Mapping[str, tuple[Box, ...]]
+"""Place of a picture to the rectangles (left, top, right, bottom, in pixels) that are painted over in it."""
+
+
+def redact_request(request: Request, hits: Iterable[Finding]) -> tuple[Request, Boxes] | None:
+    """The request with every hit replaced in its texts, and what is to be painted over in its pictures.
+
+    A hit in text that was read in a picture covers the whole line: characters have no boxes of their own.
+
+    Returns:
+        None if a hit stands where nothing can be replaced, such as in a tool's schema: then only a block helps.
+    """
+    by_place: dict[str, list[Finding]] = {}
+    for hit in hits:
+        by_place.setdefault(hit.place, []).append(hit)
+    placed: set[str] = set()
+    boxes: dict[str, tuple[Box, ...]] = {}
+
+    def part_of(part: Part) -> Part:
+        if isinstance(part, TextPart):
+            if part.place not in by_place:
+                return part
+            placed.add(part.place)
+            return replace(part, text=redact(part.text, by_place[part.place]))
+        if covered := _boxes(part, by_place):
+            boxes[part.place] = covered
+            placed.update(by_place.keys() & {part.place, *(read.place for read in part.texts)})
+        return part
+
+    def message_of(message: Message) -> Message:
+        return replace(message, parts=tuple(part_of(p) for p in message.parts))
+
+    redacted = request.with_messages(tuple(message_of(m) for m in request.messages))
+    return (redacted, boxes) if placed == by_place.keys() else None
+
+
+def _boxes(picture: ImagePart, by_place: Mapping[str, object]) -> tuple[Box, ...]:
+    if picture.place in by_place:
+        return ((0, 0, picture.width, picture.height),)
+    return tuple(read.box for read in picture.texts if read.place in by_place)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
+from guardproxy.detectors.offload import Offload
 
 Memo = dict[object, object]
 
@@ -55,8 +56,19 @@ class Detector(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the detectors of one process share; built once by app, so that it outlives a reload.
+
+    Attributes:
+        offload: Where CPU work runs that is not `inline`.
+    """
+
+    offload: Offload = field(default_factory=Offload)
+
+
 class DetectorFactory(Protocol):
     """Builds a detector from the parameters a guard gives it."""
 
-    def __call__(self, parameters: Mapping[str, object]) -> Detector:
-        """Build; raise `PolicyError` on parameters it does not know."""
+    def __call__(self, parameters: Mapping[str, object], resources: Resources) -> Detector:
+        """Build; raise `PolicyError` on parameters that cannot be used."""

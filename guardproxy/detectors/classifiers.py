@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from guardproxy.core.verdict import Finding
-from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.ngram import NgramModel, logistic
-from guardproxy.errors import PolicyError
 
 WEIGHTS = Path(__file__).parent / "weights"
 REFUSAL_CHARS = 600
@@ -81,30 +80,21 @@ class AnswerClassifier:
         )
 
 
-def _no_parameters(name: str, parameters: Mapping[str, object]) -> None:
-    if parameters:
-        raise PolicyError(f"detector {name} has no parameters, got {', '.join(sorted(parameters))}")
-
-
-def jailbreak(parameters: Mapping[str, object]) -> Detector:
+def jailbreak(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Jailbreaks and prompt injections, in what goes in."""
-    _no_parameters("jailbreak", parameters)
     return TextClassifier("jailbreak")
 
 
-def harmful_request(parameters: Mapping[str, object]) -> Detector:
+def harmful_request(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Requests for harm, in what goes in."""
-    _no_parameters("harmful_request", parameters)
     return TextClassifier("harmful_request")
 
 
-def harmful_answer(parameters: Mapping[str, object]) -> Detector:
+def harmful_answer(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Harmful answers, read beside their question."""
-    _no_parameters("harmful_answer", parameters)
     return AnswerClassifier("harmful_answer")
 
 
-def refusal(parameters: Mapping[str, object]) -> Detector:
+def refusal(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Answers in which the model declines."""
-    _no_parameters("refusal", parameters)
     return TextClassifier("refusal", REFUSAL_CHARS)

@@ -12,7 +12,7 @@ import re2
 
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding, Span
-from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.fold import Folded, fold
 from guardproxy.errors import PolicyError
 
@@ -119,7 +119,7 @@ def _starts_at_end(literals: list[str]) -> re2._Regexp | None:
     return re2.compile(f"(?:{'|'.join(nested)})\\z", options)
 
 
-def build(parameters: Mapping[str, object]) -> Detector:
+def build(parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """The detector for a guard's `patterns`, a list of `{id, text}` or `{id, regex}`."""
     listed = parameters.get("patterns")
     if not isinstance(listed, (list, tuple)) or not listed:

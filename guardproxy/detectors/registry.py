@@ -7,18 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from guardproxy.core.verdict import Stage
-from guardproxy.detectors.base import Detector
+from guardproxy.detectors.base import Detector, DetectorFactory, Resources
 from guardproxy.errors import PolicyError
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a detector is built and what suits it when a guard does not say."""
+    """Where a detector is built and what suits it when a guard does not say.
+
+    Attributes:
+        path: `module:function` of its `DetectorFactory`.
+        parameters: Keys that a guard in a policy may have for it beside those of every guard.
+        gives_spans: Whether its findings say where: only such hits can be redacted.
+        extra: Of the package that it needs.
+    """
 
     path: str
     input_kinds: tuple[str, ...]
     output_kinds: tuple[str, ...]
     parameters: tuple[str, ...] = ()
+    gives_spans: bool = False
     extra: str | None = None
 
     def kinds(self, stage: Stage) -> tuple[str, ...]:
@@ -32,6 +40,7 @@ DETECTORS: Mapping[str, Entry] = {
         ("user", "assistant", "tool", "tools"),
         ("content", "reasoning", "refusal", "tool_arguments"),
         ("patterns",),
+        gives_spans=True,
     ),
     "jailbreak": Entry(
         "guardproxy.detectors.classifiers:jailbreak", ("user", "assistant", "tool", "tools"), ()
@@ -48,7 +57,7 @@ DETECTORS: Mapping[str, Entry] = {
 }
 
 
-def build(name: str, parameters: Mapping[str, object]) -> Detector:
+def build(name: str, parameters: Mapping[str, object], resources: Resources) -> Detector:
     """Build a detector with a guard's parameters, and warm it up: once built, it is ready.
 
     Raises:
@@ -57,14 +66,14 @@ def build(name: str, parameters: Mapping[str, object]) -> Detector:
     entry = DETECTORS[name]
     module, _, function = entry.path.partition(":")
     try:
-        factory = getattr(importlib.import_module(module), function)
+        factory: DetectorFactory = getattr(importlib.import_module(module), function)
     except ImportError as error:
         if entry.extra is None:
             raise
         raise PolicyError(
             f"detector {name} needs the extra guardproxy[{entry.extra}], which is not installed: {error}"
         ) from None
-    detector: Detector = factory(parameters)
+    detector = factory(parameters, resources)
     warm_up = getattr(detector, "warm_up", None)
     if warm_up is not None:
         warm_up()

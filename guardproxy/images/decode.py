@@ -6,13 +6,15 @@ Does not fetch and does not judge. CPU work: call it off the event loop.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
 import pybase64
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 from guardproxy.core.policy import ImageLimits
+from guardproxy.core.redact import Box
 from guardproxy.errors import WireError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -87,13 +89,27 @@ def normalise(data: bytes, place: str, limits: ImageLimits) -> Picture:
     except (OSError, ValueError, SyntaxError, IndexError, KeyError, EOFError, OverflowError, TypeError):
         # What Pillow's decoders raise on broken files.
         raise _broken(place) from None
+    return _written(flat, "jpeg" if source == "JPEG" else "png")
+
+
+def painted(url: str, boxes: Iterable[Box]) -> Picture:
+    """A canonical picture with rectangles of it painted black, in its own format."""
+    head, _, encoded = url.partition(",")
+    with Image.open(io.BytesIO(pybase64.b64decode(encoded, validate=True)), formats=FORMATS) as image:
+        bare = image.copy()
+    brush = ImageDraw.Draw(bare)
+    for left, top, right, bottom in boxes:
+        brush.rectangle((left, top, right, bottom), fill=0)
+    return _written(bare, "jpeg" if "jpeg" in head else "png")
+
+
+def _written(flat: Image.Image, kind: str) -> Picture:
     out = io.BytesIO()
-    if source == "JPEG":
+    if kind == "jpeg":
         flat.save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:
         flat.save(out, "PNG", compress_level=1)
     written = out.getvalue()
-    kind = "jpeg" if source == "JPEG" else "png"
     url = f"data:image/{kind};base64,{pybase64.b64encode(written).decode('ascii')}"
     return Picture(url, sha256(written).hexdigest(), flat.width, flat.height)
 

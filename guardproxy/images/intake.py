@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import ParamSpec
 
 from guardproxy.core.content import ImagePart, Message, Part, Request
 from guardproxy.core.policy import ImageLimits
+from guardproxy.core.redact import Boxes
 from guardproxy.errors import WireError
-from guardproxy.images.decode import Picture, normalise, split_data_url
+from guardproxy.images.decode import Picture, normalise, painted, split_data_url
+
+P = ParamSpec("P")
 
 
 class Intake:
@@ -43,12 +48,22 @@ class Intake:
         done: dict[str, ImagePart] = {}
         for part in pictures:
             picture = await self._one(part, limits)
-            done[part.place] = replace(
-                part, url=picture.url, sha256=picture.sha256, width=picture.width, height=picture.height
-            )
+            done[part.place] = _as(part, picture)
+        return request.with_messages(tuple(_with(m, done) for m in request.messages))
+
+    async def paint(self, request: Request, boxes: Boxes) -> Request:
+        """The request with rectangles of its canonical pictures painted over, by the pictures' places."""
+        done: dict[str, ImagePart] = {}
+        for part in (p for m in request.messages for p in m.parts if isinstance(p, ImagePart)):
+            covered = boxes.get(part.place)
+            picture = None if covered is None else await self._run(painted, part.url, covered)
+            done[part.place] = part if picture is None else _as(part, picture)
         return request.with_messages(tuple(_with(m, done) for m in request.messages))
 
     async def _one(self, part: ImagePart, limits: ImageLimits) -> Picture:
+        return await self._run(_canonical, part.url, part.place, limits)
+
+    async def _run(self, make: Callable[P, Picture], *args: P.args, **kwargs: P.kwargs) -> Picture:
         if self._waiting >= self._max_waiting:
             raise WireError(
                 "Too many pictures are being read at the moment",
@@ -58,8 +73,7 @@ class Intake:
             )
         self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, _canonical, part.url, part.place, limits)
+            return await asyncio.wrap_future(self._pool.submit(make, *args, **kwargs))
         finally:
             self._waiting -= 1
 
@@ -70,6 +84,10 @@ class Intake:
 
 def _canonical(url: str, place: str, limits: ImageLimits) -> Picture:
     return normalise(split_data_url(url, place, limits), place, limits)
+
+
+def _as(part: ImagePart, picture: Picture) -> ImagePart:
+    return replace(part, url=picture.url, sha256=picture.sha256, width=picture.width, height=picture.height)
 
 
 def _with(message: Message, done: dict[str, ImagePart]) -> Message:

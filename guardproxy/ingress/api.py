@@ -31,6 +31,8 @@ log = logging.getLogger("guardproxy")
 CLIENTS_FAULT = (400, 413, 422)
 """What the model server says of a request that it does not accept. A 404 is not: the proxy knew the model."""
 HUNG_UP = "the client hung up"
+CHOICE = "x-guardproxy-use-policy"
+"""Header by which a client with the right `may_choose_policy` names the policy that serves it."""
 SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -47,6 +49,9 @@ class Service(Protocol):
 
     def plan_for(self, model: str, client: Client) -> Plan:
         """The policy in force for a model and a client."""
+
+    def plan_named(self, policy: str) -> Plan | None:
+        """A policy in force by its name."""
 
     async def models(self) -> Collection[str]:
         """Public names of the models that are served."""
@@ -159,6 +164,23 @@ class Api:
             in_flight.exchanges -= 1
             in_flight.bytes -= size
 
+    def _plan(self, call: Call, model: str, client: Client) -> Plan:
+        """The policy that routing gives, or the one that the client may and does choose by a header."""
+        chosen = call.text_header(CHOICE.encode())
+        if chosen is None:
+            return self._service.plan_for(model, client)
+        if "may_choose_policy" not in client.rights:
+            raise WireError(
+                f"{CHOICE}: this API key has no right may_choose_policy",
+                param=CHOICE, status=403, code="policy_choice_not_allowed",
+            )  # fmt: skip
+        plan = self._service.plan_named(chosen)
+        if plan is None:
+            raise WireError(
+                f"{CHOICE}: no policy named {chosen[:64]!r}", param=CHOICE, code="policy_not_found"
+            )
+        return plan
+
     async def _exchange(
         self, dialect: Dialect, call: Call, body: bytes, client: Client, trace: Trace
     ) -> None:
@@ -169,7 +191,7 @@ class Api:
             if request.model not in await self._known_models():
                 raise _no_model(request.model)
             model = request.model
-            plan = service.plan_for(model, client)
+            plan = self._plan(call, model, client)
         except WireError as error:
             account = service.account(service.plan_for(model, client), model, client, identity, trace)
             account.end("rejected" if error.status < 500 else "upstream_error", error.code)

@@ -13,7 +13,7 @@ from hypothesis import given
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Stage
 from guardproxy.detectors import registry
-from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.ngram import BUCKETS, MAX_WINDOWS, features, fold, windows
 
 TEXTS = ["", " ", "hello", "これは試験です", "🙂\u200b\x00", "a" * 50_000, "\ud800", "word " * 3000]
@@ -22,7 +22,7 @@ CLASSIFIERS = ["jailbreak", "harmful_request", "harmful_answer", "refusal"]
 
 def build(name: str) -> Detector:
     parameters = {"patterns": [{"id": "p", "text": "hello"}]} if name == "patterns" else {}
-    return registry.build(name, parameters)
+    return registry.build(name, parameters, Resources())
 
 
 def score(name: str, text: str, question: str = "") -> float:
