@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from guardproxy.errors import GuardproxyError
+from guardproxy.errors import GuardproxyError, SettingsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the proxy in front of a model server")
     serve.add_argument("--upstream", metavar="URL", help="the model server, such as http://127.0.0.1:8000")
+    serve.add_argument("--vllm", metavar="MODEL", help="start vLLM as a child that only the proxy can reach")
+    serve.add_argument("vllm_flags", nargs="*", metavar="-- FLAGS", help="further flags of vLLM")
     serve.add_argument("--policies", metavar="DIR", help="directory of policies (default: the shipped ones)")
     serve.add_argument("--config", metavar="FILE", type=Path, help="settings file (guardproxy.yaml)")
     serve.add_argument("--host")
@@ -125,6 +127,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     }
     if arguments.upstream is not None:
         flags["upstream"] = {"url": arguments.upstream}
+    if arguments.vllm is not None:
+        flags["vllm"] = {"model": arguments.vllm, "flags": arguments.vllm_flags}
+    elif arguments.vllm_flags:
+        raise SettingsError(
+            f"serve: expected --vllm MODEL before vLLM's flags, got {arguments.vllm_flags[0]}"
+        )
     return run(settings.load(arguments.config, flags))
 
 

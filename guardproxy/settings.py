@@ -63,6 +63,20 @@ class UpstreamSettings(_Model):
     max_answer_bytes: Bytes = 64_000_000
 
 
+class VllmSettings(_Model):
+    """vLLM as a child of the proxy, in place of an upstream.
+
+    Attributes:
+        model: As `vllm serve` takes it; without one, there is no child.
+        flags: Further flags of vLLM.
+        command: The `vllm` program, if it is neither beside this Python nor on the path.
+    """
+
+    model: str | None = None
+    flags: list[str] = []
+    command: str | None = None
+
+
 class ClientKeySettings(_Model):
     """A client key that is not in the keys file.
 
@@ -151,6 +165,7 @@ class Settings(_Model):
     """
 
     upstream: UpstreamSettings = UpstreamSettings()
+    vllm: VllmSettings = VllmSettings()
     policies: str | None = None
     keys: str | None = None
     client_keys: dict[str, ClientKeySettings] = {}

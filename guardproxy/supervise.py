@@ -39,10 +39,24 @@ RESTART_S = 1.0
 def run(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit code."""
     logs.start(settings.logs.form, settings.logs.level, settings.logs.exchanges)
-    if not settings.upstream.url and not settings.upstream.servers:
-        raise SettingsError("upstream: required: the model server's URL (--upstream URL)")
+    has_upstream = bool(settings.upstream.url or settings.upstream.servers)
+    if not has_upstream and settings.vllm.model is None:
+        raise SettingsError("upstream: required: the model server's URL (--upstream URL), or --vllm MODEL")
     if not settings.keys and not settings.client_keys:
         _refuse_open_door(settings.host)
+    if settings.vllm.model is None:
+        return _run(settings)
+    if has_upstream:
+        raise SettingsError("vllm.model: is served in place of an upstream: expected one of them, got both")
+    from guardproxy.vllm_server import VllmServer, command_of  # noqa: PLC0415 - only where it is used
+
+    vllm = settings.vllm
+    with VllmServer(command_of(settings.vllm.model, vllm.flags, vllm.command)) as server:
+        upstream = settings.upstream.model_copy(update={"url": server.url, "key": f"file:{server.key_file}"})
+        return _run(settings.model_copy(update={"upstream": upstream}))
+
+
+def _run(settings: Settings) -> int:
     if settings.workers == 1:
         from guardproxy.serve import serve_alone  # noqa: PLC0415 - only where it is used
 
