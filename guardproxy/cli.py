@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("name", nargs="?", help="only this policy")
         one.set_defaults(run=_policy, what=name)
     policy.add_parser("schema", help="JSON Schema of a policy file, for editors").set_defaults(run=_schema)
+    _doctor_parser(commands.add_parser("doctor", help="what is exposed of a model server and its policies"))
     _looking_parsers(commands)
     _audit_parser(commands.add_parser("audit", help="read the audit record"))
     _key_parser(commands.add_parser("key", help="make, list and revoke client keys"))
@@ -61,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
     train.set_defaults(run=_train)
     return parser
+
+
+def _doctor_parser(doctor: argparse.ArgumentParser) -> None:
+    doctor.add_argument("--upstream", metavar="URL", help="the model server, such as http://127.0.0.1:8000")
+    doctor.add_argument("--key", metavar="env:NAME|file:PATH", help="what the model server asks for")
+    doctor.add_argument("--policies", metavar="DIR", help="directory of policies (default: the shipped ones)")
+    doctor.add_argument("--config", metavar="FILE", type=Path, help="settings file (guardproxy.yaml)")
+    doctor.add_argument("--json", action="store_true", help="one JSON object a line")
+    doctor.add_argument("--strict", action="store_true", help="a warning fails it, too")
+    doctor.set_defaults(run=_doctor)
 
 
 def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -140,6 +151,17 @@ def _sandbox(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import sandbox
 
     return sandbox.run(arguments.host, arguments.port)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from guardproxy import settings
+    from guardproxy.commands import doctor
+
+    upstream = {"url": arguments.upstream, "key": arguments.key}
+    flags: dict[str, object] = {"upstream": {k: v for k, v in upstream.items() if v is not None}}
+    if arguments.policies is not None:
+        flags["policies"] = arguments.policies
+    return doctor.run(settings.load(arguments.config, flags), as_json=arguments.json, strict=arguments.strict)
 
 
 def _policy(arguments: argparse.Namespace) -> int:
