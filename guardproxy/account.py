@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 from guardproxy.core.content import Request, Segment
@@ -53,6 +55,8 @@ class Account:
         self.strictest = Action.ALLOW
         self.has_released = False
         self.memo: Memo = {}
+        self.hits: set[str] = set()
+        self.reviews: set[str] = set()
         self._plan = plan
         self._audit = beside.audit
         self._started = self._mark = perf_counter()
@@ -72,6 +76,8 @@ class Account:
     def judged(self, stage: Stage, verdict: Verdict) -> None:
         """A verdict came in."""
         self.strictest = max(self.strictest, verdict.action)
+        self.hits.update(verdict.hits)
+        self.reviews.update(verdict.reviews)
         for one in verdict.guards:
             self.entry.observed.add(stage, one)
 
@@ -97,6 +103,24 @@ class Account:
             self.has_released = True
             self.entry.times.first_text = perf_counter() - self._started
             self.metrics.ttft_seconds.observe(self.entry.times.first_text)
+
+    @contextmanager
+    def repairing(self, how: str) -> Iterator[Callable[[], None]]:
+        """Count a repair: sent if what this gives is called, else failed."""
+        results = ["failed"]
+        began = perf_counter()
+        try:
+            yield partial(results.append, "sent")
+        finally:
+            self.metrics.repair_seconds.observe(perf_counter() - began)
+            self.metrics.repairs.labels(self.entry.policy.name, how, results[-1]).inc()
+
+    def asked_again(self, usage: Mapping[str, object] | None) -> None:
+        """The model was asked once more, for a repair."""
+        self.metrics.repair_calls.labels(self.entry.policy.name).inc()
+        tokens = (usage or {}).get("total_tokens")
+        if isinstance(tokens, int):
+            self.metrics.repair_tokens.labels(self.entry.policy.name).inc(tokens)
 
     def exposed(self, characters: Iterable[int]) -> None:
         """Choices were cut after so many characters of each had been released."""
@@ -174,6 +198,8 @@ class Account:
             ).inc()
         for _, guard, reason in observed.failures:
             self.metrics.guard_failures.labels(policy.name, guard, reason).inc()
+        for guard in self.reviews:
+            self.metrics.bound(self.metrics.reviews, policy.name, guard).inc()
         for what in self.entry.unjudged:
             self.metrics.bound(self.metrics.unjudged, what).inc()
 
@@ -186,7 +212,7 @@ class Account:
         if watching:
             content = Content(self.entry.segments, request.question, memo=self.memo)
             observed = await observe(watching, self._plan.detectors, content, timed)
-            self.judged(Stage.INPUT, judge_guards(policy, watching, observed))
+            self.judged(Stage.INPUT, judge_guards(policy, watching, observed, self.hits))
         texts = self.entry.texts
         if not texts:
             return
@@ -201,7 +227,7 @@ class Account:
                 Content(segments, request.question, memo=self.memo),
                 timed,
             )
-            verdict = judge_guards(policy, watching, observed)
+            verdict = judge_guards(policy, watching, observed, self.hits)
             self.judged(Stage.OUTPUT, verdict)
         else:
             verdict = Verdict()
@@ -213,7 +239,7 @@ class Account:
         declined = said_so or any(
             f.score >= guards[one.guard].threshold
             for one in verdict.guards
-            if guards[one.guard].detector == REFUSAL
+            if one.guard in guards and guards[one.guard].detector == REFUSAL
             for f in one.findings
         )
         if declined:

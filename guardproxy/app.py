@@ -16,7 +16,7 @@ from guardproxy.core.content import Request
 from guardproxy.detectors.base import Resources
 from guardproxy.detectors.offload import Offload
 from guardproxy.errors import KeyFileError, SettingsError
-from guardproxy.exchange import Exchange, Parts, Times
+from guardproxy.exchange import Exchange
 from guardproxy.images.intake import Intake
 from guardproxy.inforce import Policies
 from guardproxy.ingress.door import Door
@@ -24,6 +24,7 @@ from guardproxy.ingress.http import HttpLimits, InFlight, overloaded
 from guardproxy.ingress.limits import Ledger
 from guardproxy.keys import Client, KeyRing
 from guardproxy.outward import Plan
+from guardproxy.parts import Parts, Times
 from guardproxy.record import Entry
 from guardproxy.settings import ServerSettings, Settings, read_secret
 from guardproxy.telemetry.audit import AuditLog, AuditPlan
@@ -155,6 +156,7 @@ class Core:
             upstream.max_answer_bytes,
             limits.max_held_chars,
             upstream.cache_salt,
+            self._resources.leak_marker,
         )
         metrics.exchanges_limit.set(limits.max_exchanges)
         self._background: set[asyncio.Task[None]] = set()

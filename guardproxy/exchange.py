@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Collection
+from dataclasses import replace
 from time import perf_counter, time
 
 from guardproxy.account import Account
-from guardproxy.core.canonical import SpecialTokens, canonical
+from guardproxy.core.canonical import canonical
 from guardproxy.core.content import Request, Segment
 from guardproxy.core.gate import Event
-from guardproxy.core.harden import harden, language_of
+from guardproxy.core.harden import added_text, harden, language_of
 from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import Bilingual, Guard, Policy
 from guardproxy.core.redact import redact_request
@@ -25,40 +25,15 @@ from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
 from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
 from guardproxy.errors import UpstreamError, UpstreamTimeout, WireError
-from guardproxy.images.intake import Intake
 from guardproxy.inbox import Inbox
 from guardproxy.outward import Outward, Plan
-from guardproxy.telemetry.metrics import Metrics
-from guardproxy.upstream import Fleet, Response
+from guardproxy.parts import Parts
+from guardproxy.repair import Flagged, second_answer
+from guardproxy.upstream import Response
 from guardproxy.wire import sse
 from guardproxy.wire.dialect import Answer, Dialect, Json
+from guardproxy.wire.dialects import CHAT
 from guardproxy.wire.upstream_fault import told_of
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Seconds: text waits `hold_s` for its window to fill; held streams show life every `keep_alive_s`."""
-
-    hold_s: float = 0.3
-    keep_alive_s: float = 10.0
-    answer_s: float = 600.0
-    idle_s: float = 120.0
-    total_s: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What every exchange uses; built once by app."""
-
-    fleet: Fleet
-    intake: Intake
-    tokens: SpecialTokens
-    metrics: Metrics
-    times: Times
-    max_answer_bytes: int = 64_000_000
-    max_held_chars: int = 4_000_000
-    cache_salt: bool = True
-
 
 DROP_THE_TURN = Bilingual(
     "The application should drop this turn from the conversation.",
@@ -101,6 +76,8 @@ class Exchange:
         self.request = request
         self.account = account
         self._response: Response | None = None
+        self._hidden = ""
+        self._is_repaired = False
         self._message = plan.policy.block.message.get(language_of(request))
         self._answer: Answer = dialect.answer(request, self._message)
 
@@ -164,7 +141,8 @@ class Exchange:
         parts, policy = self._parts, self._policy
         if policy.hardening and self._dialect.hardens:
             self.account.trace.begin("harden")
-            request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
+            request = self._harden(request)
+            self._hidden = added_text(request)
         salt = self.account.client.cache_salt if parts.cache_salt else None
         dialect = self._dialect
         response = await parts.fleet.ask(
@@ -189,11 +167,16 @@ class Exchange:
                     param=segment.place, code="unjudged_content",
                 )  # fmt: skip
 
+    def _harden(self, request: Request) -> Request:
+        return harden(
+            self._policy, request, model=request.model, nonce=secrets.token_hex(4), marker=self._parts.leak_marker
+        )  # fmt: skip
+
     async def _judge_input(self, guards: tuple[Guard, ...], content: Content) -> Verdict:
         if not guards:
             return ALLOWED
         observed = await observe(guards, self._plan.detectors, content, self.account.timed)
-        verdict = judge_guards(self._policy, guards, observed)
+        verdict = judge_guards(self._policy, guards, observed, self.account.hits)
         self.account.judged(Stage.INPUT, verdict)
         if verdict.action is Action.BLOCK:
             raise Blocked(verdict, self._message)
@@ -208,13 +191,8 @@ class Exchange:
 
     def _outward(self, wake: Callable[[], None]) -> Outward:
         self.account.trace.begin("judge_output")
-        return Outward(
-            self._plan,
-            Content((), self.request.question, memo=self.account.memo),
-            timed=self.account.timed,
-            record=lambda verdict: self.account.judged(Stage.OUTPUT, verdict),
-            wake=wake,
-        )
+        content = Content((), self.request.question, memo=self.account.memo, hidden=self._hidden)
+        return Outward(self._plan, content, self.account, wake)
 
     async def buffered(self) -> bytes:
         """Step 5 for an answer in one piece: the body for the client.
@@ -239,6 +217,8 @@ class Exchange:
             await outward.judge()
             await outward.settle()
             released = outward.release()
+            if outward.repairs:
+                await self._repair(outward)
         finally:
             outward.close()
         if outward.unavailable and outward.unavailable >= set(outward.gates):
@@ -260,6 +240,9 @@ class Exchange:
                 if events is None:
                     yield sse.KEEP_ALIVE
                     continue
+                if outward.repairs and not self._is_repaired:
+                    async for sign_of_life in self._repair_alive(outward):
+                        yield sign_of_life
                 note = self._note(outward) if outward.gates and outward.is_told else None
                 piece = self._answer.write(events, outward.cut_choices, note)
                 if came := [e.at for e in events if e.texts]:
@@ -315,6 +298,55 @@ class Exchange:
         await outward.settle()
         yield outward.release()
 
+    async def _repair_alive(self, outward: Outward) -> AsyncGenerator[bytes, None]:
+        """Repair, with signs of life for the client that waits."""
+        repair = asyncio.create_task(self._repair(outward))
+        try:
+            while not (await asyncio.wait((repair,), timeout=self._parts.times.keep_alive_s))[0]:
+                yield sse.KEEP_ALIVE
+            repair.result()
+        finally:
+            repair.cancel()
+
+    async def _repair(self, outward: Outward) -> None:
+        """Say something safe in place of a flagged answer of which nothing has left; else the block stays."""
+        if self.request.n > 1 or self._response is None:
+            return
+        self._response.close()
+        ((choice, verdict),) = outward.repairs.items()
+        how = self._plan.repair_of(verdict)
+        draft = "".join(outward.texts.get((choice, "content"), ()))
+        flagged = Flagged.by(verdict, self.request, draft)
+        with self.account.repairing(how.value) as sent:
+            text = await second_answer(
+                how, flagged, self._ask_again, outward.clears, self._parts.times.repair_s
+            )
+            if text is not None:
+                self._is_repaired = True
+                self._answer.repaired(text)
+                sent()
+
+    async def _ask_again(self, request: Request) -> str:
+        """What the model says to a further request of our own, hardened like the client's."""
+        parts = self._parts
+        request = self._harden(parts.tokens.neutralise_request(request))
+        salt = self.account.client.cache_salt if parts.cache_salt else None
+        response = await parts.fleet.ask(
+            request.model, CHAT.path, lambda model: CHAT.write(request, model=model, cache_salt=salt)
+        )
+        try:
+            data = await response.read_all(parts.max_answer_bytes, parts.times.answer_s)
+        finally:
+            response.close()
+        if response.status != 200:
+            raise UpstreamError(f"The model server answers a repair with status {response.status}")
+        answer = CHAT.answer(request, "")
+        texts = [
+            text for event in answer.take_body(data) for channel, text in event.texts if channel == "content"
+        ]
+        self.account.asked_again(answer.usage)
+        return "".join(texts)
+
     def _finished(self, outward: Outward) -> None:
         account = self.account
         account.entry.texts = outward.texts
@@ -323,6 +355,8 @@ class Exchange:
         account.exposed(outward.exposed)
         if outward.unavailable:
             account.end("guard_unavailable")
+        elif self._is_repaired:
+            account.end("repaired")
         elif outward.cuts:
             account.end("cut" if self.request.stream and account.has_released else "blocked_output")
         else:
@@ -331,11 +365,13 @@ class Exchange:
     def _note(self, outward: Outward) -> Json:
         unjudged = self.account.unjudged | outward.unjudged()
         action, code = "allow", None
-        if outward.cuts:
+        if self._is_repaired:
+            action = "repair"
+        elif outward.cuts:
             action, code = "block", "guard_unavailable" if outward.unavailable else "content_filter"
         elif self.account.strictest is Action.REDACT:
             action = "redact"
-        return note(action, unjudged, code)
+        return note(action, unjudged, code, self.account.reviews)
 
     @property
     def block_error(self) -> str:
@@ -357,6 +393,7 @@ class Exchange:
             self._response.close()
 
 
-def note(action: str, unjudged: set[str], code: str | None) -> Json:
-    """The `guardproxy` key of an answer."""
-    return {"action": action, "unjudged": sorted(unjudged), "code": code}
+def note(action: str, unjudged: set[str], code: str | None, reviews: Collection[str] = ()) -> Json:
+    """The `guardproxy` key of an answer; `review` names the guards that leave it to people, if any."""
+    told: Json = {"action": action, "unjudged": sorted(unjudged), "code": code}
+    return told | {"review": sorted(reviews)} if reviews else told

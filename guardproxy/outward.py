@@ -6,13 +6,14 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 
 from guardproxy.core.content import Segment
 from guardproxy.core.gate import Event, Gate, State, Window
 from guardproxy.core.judge import judge_guards
-from guardproxy.core.policy import GateMode, Guard, Mode, Policy
+from guardproxy.core.policy import GateMode, Guard, Mode, Policy, Repair
 from guardproxy.core.verdict import Action, Finding, Span, Stage, Verdict
 from guardproxy.detectors.base import Content, Detector
 from guardproxy.detectors.observe import Timed, observe
@@ -56,6 +57,12 @@ class Plan:
         """Whether text on a channel that no guard looks at cuts the answer."""
         return self.policy.unjudged_refused and self.policy.mode is Mode.ENFORCE
 
+    def repair_of(self, verdict: Verdict) -> Repair:
+        """How the first guard that wants a repair wants it; a combination gives the template."""
+        guards = {g.name: g for g in self.policy.guards}
+        wanting = (guards.get(one.guard) for one in verdict.guards if one.action is Action.REPAIR)
+        return next((g.repair for g in wanting if g is not None), Repair.TEMPLATE)
+
     @classmethod
     def of(cls, policy: Policy, detectors: Mapping[str, Detector]) -> Plan:
         """The plan of a policy."""
@@ -83,33 +90,50 @@ class Plan:
         )
 
 
+class Told(Protocol):
+    """Who is told what is observed of an exchange; see `account.Account`.
+
+    Attributes:
+        hits: Names of the guards that hit in this exchange so far.
+    """
+
+    hits: set[str]
+
+    @property
+    def timed(self) -> Timed:
+        """Told how long each detector took."""
+
+    def judged(self, stage: Stage, verdict: Verdict) -> None:
+        """A verdict came in."""
+
+
 class Outward:
     """The gates of one answer and the judging of their windows.
 
     Args:
         plan: Of the policy that the exchange started with.
         asked: The question that the answer is judged against, and the exchange's memo.
-        timed: Told how long each detector took.
-        record: Told every verdict.
+        told: Told every verdict.
         wake: Called when a verdict came in while the driver waits for the upstream.
+
+    Attributes:
+        repairs: Of each choice that was cut for a repair before its first character left: the verdict.
     """
 
     def __init__(
         self,
         plan: Plan,
         asked: Content,
-        *,
-        timed: Timed,
-        record: Callable[[Verdict], None],
+        told: Told,
         wake: Callable[[], None],
     ) -> None:
         self.gates: dict[int, Gate] = {}
         self.unavailable: set[int] = set()
         self.texts: dict[tuple[int, str], list[str]] = {}
+        self.repairs: dict[int, Verdict] = {}
         self._plan = plan
         self._asked = asked
-        self._timed = timed
-        self._record = record
+        self._told = told
         self._wake = wake
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: dict[tuple[int, str], int] = {}
@@ -247,15 +271,27 @@ class Outward:
             window.start - window.offset,
             window.final,
             asked.memo,
+            asked.hidden,
         )
-        verdict = judge_guards(
-            plan.policy, guards, await observe(guards, plan.detectors, content, self._timed)
-        )
+        observed = await observe(guards, plan.detectors, content, self._told.timed)
+        verdict = judge_guards(plan.policy, guards, observed, self._told.hits)
         verdict = _placed(verdict, place, window.offset)
-        self._record(verdict)
+        self._told.judged(Stage.OUTPUT, verdict)
         if verdict.unavailable:
             self.unavailable.add(gate.choice)
+        if verdict.action is Action.REPAIR and gate.released == 0:
+            self.repairs[gate.choice] = verdict
         gate.receive_verdict(window, verdict, self._held(guards, window))
+
+    async def clears(self, text: str) -> bool:
+        """Whether a whole text may be said to the client as it is."""
+        plan, asked = self._plan, self._asked
+        guards = plan.by_channel.get("content", ())
+        segment = Segment("content", "repair.content", text, untrusted=True)
+        content = Content((segment,), asked.context, memo=asked.memo, hidden=asked.hidden)
+        observed = await observe(guards, plan.detectors, content, self._told.timed)
+        verdict = judge_guards(plan.policy, guards, observed)
+        return verdict.action is Action.ALLOW
 
     def _held(self, guards: tuple[Guard, ...], window: Window) -> int:
         if window.final:

@@ -21,6 +21,9 @@ DEFAULT_MESSAGE = {
 }
 
 
+NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -41,7 +44,7 @@ class ModelOverride(_Model):
 class HardeningFile(_Model):
     """A text that is added to the request, and where."""
 
-    use: Literal["vision_caution", "self_reminder", "goal_priority", "spotlight"] | None = None
+    use: Literal["vision_caution", "self_reminder", "goal_priority", "spotlight", "leak_marker"] | None = None
     text: Texts | None = None
     slot: Literal["system", "user_prefix", "user_suffix", "sandwich"] = "system"
     language: Literal["auto", "en", "ja"] = "auto"
@@ -68,7 +71,7 @@ class DebounceFile(_Model):
 class PatternFile(_Model):
     """Plain words (`text`, folded) or a regular expression (`regex`, RE2 syntax, on folded text)."""
 
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    id: Annotated[str, Field(pattern=NAME)]
     text: str | None = None
     regex: str | None = None
 
@@ -78,18 +81,29 @@ class GuardFile(_Model):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     stage: Literal["input", "output"]
     detector: str
     looks_at: list[str] | None = None
     threshold: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.5
     debounce: DebounceFile | None = None
-    on_hit: Literal["allow", "redact", "block"] = "block"
+    on_hit: Literal["allow", "redact", "repair", "block"] = "block"
+    repair: Literal["caption_then_text", "rewrite", "template"] | None = None
     fail_mode: Literal["closed", "open"] = "closed"
     budget_ms: Annotated[int, Field(ge=1, le=600_000)] = 1000
     concurrent: bool = False
     mode: Literal["enforce", "monitor", "off"] = "enforce"
+    controversial: Literal["hit", "ignore", "review"] = "hit"
     patterns: list[PatternFile] | None = None
+
+
+class CombinationFile(_Model):
+    """Several guards that act together: when so many of them hit in one exchange."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    at_least: Annotated[int, Field(ge=2)] = 2
+    of: list[str]
+    on_hit: Literal["repair", "block"] = "block"
 
 
 class BlockFile(_Model):
@@ -104,13 +118,14 @@ class PolicyFile(_Model):
     """A guardproxy policy: what is allowed."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     mode: Literal["enforce", "monitor"] = "enforce"
     gate: Literal["hold", "full", "async"] = "hold"
     unjudged: Literal["allow", "refuse"] = "allow"
     images: ImagesFile = ImagesFile()
     hardening: list[HardeningFile] = []
     guards: list[GuardFile] = []
+    combine: list[CombinationFile] = []
     block: BlockFile = BlockFile()
 
 
@@ -192,7 +207,8 @@ def parse_policy(text: str, path: Path, known: Mapping[str, Suits]) -> core.Poli
                 hint = suggest(key, (*GuardFile.model_fields, *suits.parameters))
                 raise document.error((*where, key), f"unknown key for detector {guard.detector}{hint}")
         guards.append(document.build(partial(_guard, suits=suits), guard, where))
-    return document.build(lambda r: _policy(r, version, hardening, tuple(guards)), read, ("guards",))
+    place = ("combine",) if read.combine else ("guards",)
+    return document.build(lambda r: _policy(r, version, hardening, tuple(guards)), read, place)
 
 
 Rule = tuple[str, str, str]
@@ -239,6 +255,8 @@ def _guard(read: GuardFile, suits: Suits) -> core.Guard:
     stage = Stage(read.stage)
     if read.on_hit == "redact" and not suits.gives_spans:
         raise ValueError(f"on_hit: redact needs a detector that says where; {read.detector} does not")
+    if read.repair is not None and read.on_hit != "repair":
+        raise ValueError(f"repair: says how a hit is repaired, and needs on_hit: repair, got {read.on_hit}")
     low = read.debounce
     debounce = None if low is None else core.Debounce(low.threshold, low.windows)
     return core.Guard(
@@ -254,6 +272,8 @@ def _guard(read: GuardFile, suits: Suits) -> core.Guard:
         debounce,
         _parameters(read),
         read.concurrent,
+        core.Controversial(read.controversial),
+        core.Repair(read.repair or "template"),
     )
 
 
@@ -262,6 +282,9 @@ def _policy(
 ) -> core.Policy:
     images = core.ImageLimits(
         read.images.max_count, read.images.max_pixels, read.images.max_bytes, read.images.animated
+    )
+    combine = tuple(
+        core.Combination(c.name, c.at_least, tuple(c.of), Action[c.on_hit.upper()]) for c in read.combine
     )
     message = core.Bilingual(read.block.message.en, read.block.message.ja)
     return core.Policy(
@@ -274,4 +297,5 @@ def _policy(
         hardening,
         guards,
         core.Block(read.block.input, message, read.block.explain),
+        combine,
     )

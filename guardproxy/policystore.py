@@ -120,7 +120,7 @@ MAX_HELD = 4096
 
 def _refuse_unbounded(policy: Policy, guard: Guard, detector: object) -> None:
     longest = getattr(detector, "longest", 0)
-    streamed = guard.stage is Stage.OUTPUT and guard.acts and policy.gate is GateMode.HOLD
+    streamed = guard.stage is Stage.OUTPUT and policy.is_acting(guard) and policy.gate is GateMode.HOLD
     if streamed and longest > MAX_HELD:
         raise PolicyError(
             "a pattern has no bound on its length (or one over "

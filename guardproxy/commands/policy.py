@@ -15,6 +15,8 @@ from guardproxy.policyfile import json_schema
 from guardproxy.policystore import shipped_dir
 from guardproxy.yamldoc import suggest
 
+_VERBS = {Action.BLOCK: "blocks", Action.REDACT: "redacts", Action.REPAIR: "repairs"}
+
 
 def run(what: str, directory: Path | None, name: str | None) -> int:
     """Check or explain a directory of policies; returns the exit code.
@@ -49,10 +51,12 @@ def explain(policy: Policy) -> Iterator[str]:
         GateMode.ASYNC: "a stream leaves at once and is cut late: what came before the cut has leaked",
     }
     yield f"  gate: {gates[policy.gate]}"
-    for one in policy.hardening:
-        yield f"  hardening: {one.use} in slot {one.slot.value}, language {one.language}"
+    for text in policy.hardening:
+        yield f"  hardening: {text.use} in slot {text.slot.value}, language {text.language}"
     for guard in policy.guards:
         yield f"  {guard.stage.value}: {_sentence(guard)}"
+    for one in policy.combine:
+        yield f"  together: {one.name} {_VERBS[one.on_hit]} when {one.at_least} of {', '.join(one.of)} hit"
     for stage, kinds in ((Stage.INPUT, INPUT_KINDS), (Stage.OUTPUT, OUTPUT_KINDS)):
         unlooked = [k for k in kinds if k not in policy.looked_at(stage) and k != "image_text"]
         if unlooked:
@@ -71,5 +75,4 @@ def _sentence(guard: Guard) -> str:
     if not guard.acts:
         return f"{guard.name}: {guard.detector} on {where}, recorded from {guard.threshold:g} on"
     failure = "a failure blocks" if guard.fail_mode.value == "closed" else "a failure passes"
-    verb = {Action.BLOCK: "blocks", Action.REDACT: "redacts", Action.REPAIR: "repairs"}[guard.on_hit]
-    return f"{guard.name}: {guard.detector} on {where} {verb} from {guard.threshold:g} on; {failure}"
+    return f"{guard.name}: {guard.detector} on {where} {_VERBS[guard.on_hit]} from {guard.threshold:g} on; {failure}"

@@ -39,6 +39,26 @@ class GateMode(Enum):
     ASYNC = "async"
 
 
+class Controversial(Enum):
+    """What the middle answer of a three-state guard means: a hit, nothing, or a pass that people should look at."""
+
+    HIT = "hit"
+    IGNORE = "ignore"
+    REVIEW = "review"
+
+
+class Repair(Enum):
+    """How a safe second answer is made.
+
+    `caption_then_text`: from a description of the picture, without the picture (ECSO, ECCV 2024);
+    `rewrite`: the model rewrites its own answer; `template`: a text of ours, by subject and language.
+    """
+
+    CAPTION_THEN_TEXT = "caption_then_text"
+    REWRITE = "rewrite"
+    TEMPLATE = "template"
+
+
 class Slot(Enum):
     """Where a policy's rules are put into a request."""
 
@@ -106,6 +126,7 @@ class Guard:
     Attributes:
         parameters: What is handed to the detector, such as its patterns.
         budget_ms: Longest time an answer may take, its wait in a queue included.
+        repair: How, where `on_hit` is a repair.
         concurrent: Input only: judged while the model begins its answer, of which nothing leaves before the verdict.
     """
 
@@ -121,6 +142,8 @@ class Guard:
     debounce: Debounce | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     concurrent: bool = False
+    controversial: Controversial = Controversial.HIT
+    repair: Repair = Repair.TEMPLATE
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold <= 1.0:
@@ -133,6 +156,10 @@ class Guard:
                 raise ValueError(f"looks_at: {kind!r} is not one of {', '.join(kinds)} ({self.stage.value})")
         if self.debounce and (self.stage is Stage.INPUT or self.debounce.threshold > self.threshold):
             raise ValueError("debounce is for output guards, with a threshold not above the guard's own")
+        if self.stage is Stage.INPUT and self.on_hit is Action.REPAIR:
+            raise ValueError(
+                "on_hit: repair is for output guards: before the model there is no answer to repair"
+            )
         if self.concurrent and (self.stage is Stage.OUTPUT or self.on_hit is Action.REDACT):
             raise ValueError(
                 "concurrent is for input guards that do not redact: the model has the request by then"
@@ -142,6 +169,30 @@ class Guard:
     def acts(self) -> bool:
         """Whether this guard can change an exchange at all; others are judged beside it."""
         return self.mode is Mode.ENFORCE and self.on_hit is not Action.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Several guards that act together: the device against over-refusal (two-signal rule, ETA, ICLR 2025).
+
+    Attributes:
+        name: In metrics and records.
+        at_least: So many of the guards must have hit, on whichever side, in one exchange.
+        of: Names of guards.
+    """
+
+    name: str
+    at_least: int
+    of: tuple[str, ...]
+    on_hit: Action
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.at_least <= len(set(self.of)):
+            raise ValueError(
+                f"at_least must be from 2 to the number of different guards ({len(set(self.of))}), got {self.at_least}"
+            )
+        if self.on_hit not in (Action.REPAIR, Action.BLOCK):
+            raise ValueError(f"on_hit must be repair or block, got {self.on_hit.label}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +232,27 @@ class Policy:
     hardening: tuple[Hardening, ...]
     guards: tuple[Guard, ...]
     block: Block
+    combine: tuple[Combination, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [g.name for g in self.guards]
+        names = [*(g.name for g in self.guards), *(c.name for c in self.combine)]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"guard names must be unique, got twice: {', '.join(twice)}")
+        watching = {g.name for g in self.guards if g.mode is not Mode.ENFORCE}
+        for name in (name for c in self.combine for name in c.of):
+            if name not in names or name in watching:
+                raise ValueError(f"{name} is no guard of this policy that enforces")
 
     def acting(self, stage: Stage) -> tuple[Guard, ...]:
         """Guards of a stage that can change the exchange."""
         if self.mode is not Mode.ENFORCE:
             return ()
-        return tuple(g for g in self.guards if g.stage is stage and g.acts)
+        return tuple(g for g in self.guards if g.stage is stage and self.is_acting(g))
+
+    def is_acting(self, guard: Guard) -> bool:
+        """Whether a guard can change an exchange, alone or together with others."""
+        return guard.acts or any(guard.name in c.of for c in self.combine)
 
     def watching(self, stage: Stage) -> tuple[Guard, ...]:
         """Guards of a stage that are judged beside the exchange and only recorded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Protocol
 
 from guardproxy.core.content import Segment
@@ -26,6 +27,7 @@ class Content:
         final: Whether nothing more will follow.
         memo: What detectors worked out about texts of this exchange, for each other: it ends with it, since
             it holds content, and the time that a shared one saves would tell what others asked.
+        hidden: The policy's own texts in the request, when an answer is looked at: what it must not tell.
     """
 
     segments: tuple[Segment, ...]
@@ -34,6 +36,7 @@ class Content:
     fresh: int = 0
     final: bool = True
     memo: Memo = field(default_factory=dict, compare=False)
+    hidden: str = ""
 
 
 class Detector(Protocol):
@@ -62,9 +65,11 @@ class Resources:
 
     Attributes:
         offload: Where CPU work runs that is not `inline`.
+        leak_marker: Random, of this process: what hardening hides in the system text, and no answer may hold.
     """
 
     offload: Offload = field(default_factory=Offload)
+    leak_marker: str = field(default_factory=lambda: f"gp{token_hex(8)}")
 
 
 class DetectorFactory(Protocol):

@@ -53,6 +53,9 @@ DETECTORS: Mapping[str, Entry] = {
         (),
         ("content", "reasoning", "refusal", "tool_arguments"),
     ),
+    "prompt_leak": Entry(
+        "guardproxy.detectors.prompt_leak:build", (), ("content", "reasoning", "refusal", "tool_arguments")
+    ),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
 }
 

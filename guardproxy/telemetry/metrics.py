@@ -39,6 +39,26 @@ class Metrics:
             "guardproxy_unjudged", "Exchanges with content that no guard looks at, by kind",
             ("what",), registry=registry,
         )  # fmt: skip
+        self.reviews = Counter(
+            "guardproxy_reviews", "Exchanges that a guard leaves to people (controversial: review)",
+            ("policy", "guard"), registry=registry,
+        )  # fmt: skip
+        self.repairs = Counter(
+            "guardproxy_repairs", "Second answers in place of flagged ones: sent, or failed and blocked",
+            ("policy", "how", "result"), registry=registry,
+        )  # fmt: skip
+        self.repair_calls = Counter(
+            "guardproxy_repair_calls", "Further requests to the model for second answers",
+            ("policy",), registry=registry,
+        )  # fmt: skip
+        self.repair_tokens = Counter(
+            "guardproxy_repair_tokens", "Tokens of those requests, as the model server counted",
+            ("policy",), registry=registry,
+        )  # fmt: skip
+        self.repair_seconds = Histogram(
+            "guardproxy_repair_seconds", "Time that making a second answer took",
+            buckets=_SLOW, registry=registry,
+        )  # fmt: skip
         self.fields_dropped = Counter(
             "guardproxy_fields_dropped",
             "Request fields that were not forwarded",

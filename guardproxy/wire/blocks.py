@@ -88,6 +88,7 @@ class BlockAnswer(ABC):
         self.blocks: list[Block] = []
         self.finish: Finish | None = None
         self.is_cut = False
+        self.is_repaired = False
         self._has_begun = False
         self._open: Block | None = None
 
@@ -101,6 +102,15 @@ class BlockAnswer(ABC):
             self.is_cut = True
             self._tell(out)
         return b"".join(out)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether a block ended it."""
+        return self.is_cut and not self.is_repaired
+
+    def repaired(self, text: str) -> None:
+        """Say this in place of what is cut."""
+        self.message, self.is_repaired, self.finish = text, True, None
 
     def end(self, note: Json) -> bytes:
         """What ends the stream."""

@@ -247,14 +247,12 @@ def scrubbed_usage(usage: Json | None) -> Json | None:
     return {k: v for k, v in usage.items() if k in known}
 
 
-def block_choice(index: int, message: str, *, streamed: bool) -> WireChoice:
-    """A choice that the proxy blocked: the message, `content_filter`, no tool calls, no logprobs."""
+def own_choice(index: int, message: str, finish: str, *, streamed: bool) -> WireChoice:
+    """A choice that the proxy itself ends: its message, no tool calls, no logprobs."""
     if streamed:
-        return WireChoice(
-            index, delta=WireText(content=message), logprobs=None, finish_reason="content_filter"
-        )
+        return WireChoice(index, delta=WireText(content=message), logprobs=None, finish_reason=finish)
     text = WireText(role="assistant", content=message, refusal=None)
-    return WireChoice(index, message=text, logprobs=None, finish_reason="content_filter")
+    return WireChoice(index, message=text, logprobs=None, finish_reason=finish)
 
 
 def body(head: WireAnswer, choices: list[WireChoice], model: str, note: Json) -> bytes:
@@ -283,6 +281,7 @@ class ChatAnswer:
         self.is_done = False
         self._request = request
         self._message = message
+        self._finish = "content_filter"
         self._head = WireAnswer()
         self._told: set[int] = set()
         self._has_written = False
@@ -316,7 +315,7 @@ class ChatAnswer:
             if index not in self._told:
                 self._told.add(index)
                 text = ("\n\n" if self._has_written else "") + self._message
-                choices.append(block_choice(index, text, streamed=True))
+                choices.append(own_choice(index, text, self._finish, streamed=True))
         if note is None or self._request.include_usage or not choices:
             return b"".join([chunk(self._head, [c], self._request.model) for c in choices])
         *others, last = choices
@@ -333,7 +332,7 @@ class ChatAnswer:
     def body(self, events: Sequence[Event], cut: Collection[int], note: Json) -> bytes:
         """The answer in one piece."""
         released = {e.choice: self._allowed(rewritten(e)) for e in events}
-        blocked = {i: block_choice(i, self._message, streamed=False) for i in cut}
+        blocked = {i: own_choice(i, self._message, self._finish, streamed=False) for i in cut}
         choices = released | blocked
         return body(self._head, [choices[i] for i in sorted(choices)], self._request.model, note)
 
@@ -345,6 +344,10 @@ class ChatAnswer:
         if isinstance(reason, str) and reason not in stops_of(self._request):
             choice.stop_reason = None
         return choice
+
+    def repaired(self, text: str) -> None:
+        """Say this in place of choices that are cut."""
+        self._message, self._finish = text, "stop"
 
     def broken(self, message: str, code: str) -> bytes:
         """An error event and the end."""

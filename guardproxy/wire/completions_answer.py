@@ -29,6 +29,7 @@ class CompletionAnswer:
         self.is_done = False
         self._request = request
         self._message = message
+        self._finish = "content_filter"
         self._id: object = None
         self._created: object = None
         self._told: set[int] = set()
@@ -66,7 +67,7 @@ class CompletionAnswer:
             if index not in self._told:
                 self._told.add(index)
                 text = ("\n\n" if self._has_written else "") + self._message
-                choices.append(_written(index, text, "content_filter"))
+                choices.append(_written(index, text, self._finish))
         last = len(choices) - 1
         tells = note is not None and not self._request.include_usage
         return b"".join(
@@ -83,9 +84,13 @@ class CompletionAnswer:
     def body(self, events: Sequence[Event], cut: Collection[int], note: Json) -> bytes:
         """The answer in one piece."""
         choices = {e.choice: _choice(e) for e in events}
-        choices |= {i: _written(i, self._message, "content_filter") for i in cut}
+        choices |= {i: _written(i, self._message, self._finish) for i in cut}
         told = [choices[i] for i in sorted(choices)]
         return msgspec.json.encode(self._answer(told) | {"usage": self.usage, "guardproxy": note})
+
+    def repaired(self, text: str) -> None:
+        """Say this in place of choices that are cut."""
+        self._message, self._finish = text, "stop"
 
     def broken(self, message: str, code: str) -> bytes:
         """An error event and the end."""

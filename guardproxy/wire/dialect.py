@@ -52,6 +52,9 @@ class Answer(Protocol):
     def body(self, events: Sequence[Event], cut: Collection[int], note: Json) -> bytes:
         """The answer in one piece."""
 
+    def repaired(self, text: str) -> None:
+        """Say this, as an answer that ended by itself, in place of choices that are cut."""
+
     def broken(self, message: str, code: str) -> bytes:
         """What ends a stream that a fault breaks off."""
 

@@ -158,7 +158,7 @@ class MessagesAnswer(BlockAnswer):
         return self.body((), (0,), note)
 
     def _why(self) -> tuple[str, str | None]:
-        if self.is_cut:
+        if self.is_filtered:
             return "refusal", None
         finish = self.finish or Finish("end_turn")
         return finish.reason, finish.detail

@@ -158,7 +158,7 @@ class ResponsesAnswer(BlockAnswer):
     def ending(self, note: Json) -> bytes:
         """The whole response."""
         finish = self.finish or Finish("completed")
-        kind = "incomplete" if self.is_cut else finish.reason
+        kind = "incomplete" if self.is_filtered else finish.reason
         return self._event(f"response.{kind}", response=self._final(note))
 
     def whole(self, note: Json) -> bytes:
@@ -179,12 +179,12 @@ class ResponsesAnswer(BlockAnswer):
 
     @property
     def _status(self) -> str:
-        return "incomplete" if self.is_cut else "completed"
+        return "incomplete" if self.is_filtered else "completed"
 
     def _final(self, note: Json) -> Json:
         finish = self.finish or Finish("completed")
-        status = "incomplete" if self.is_cut else finish.reason
-        response = self._response(status, "content_filter" if self.is_cut else finish.detail)
+        status = "incomplete" if self.is_filtered else finish.reason
+        response = self._response(status, "content_filter" if self.is_filtered else finish.detail)
         response["output"] = [self._item_body(b, self._status, b.text) for b in self.blocks]
         response["usage"] = self._usage()
         response["guardproxy"] = note

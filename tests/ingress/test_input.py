@@ -20,6 +20,14 @@ Start = Callable[..., Proxy]
 PHONE = "guards:\n  - {name: phone, stage: input, detector: patterns, on_hit: redact, patterns: [{id: phone, regex: '0[0-9]-[0-9]{4}'}]}\n"
 
 
+def picture_part() -> dict[str, Any]:
+    """A white picture, as a part of a message."""
+    out = io.BytesIO()
+    Image.new("RGB", (40, 30), "white").save(out, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
 def test_redacted_text_is_what_the_model_gets(proxy: Start) -> None:
     running = proxy(PHONE)
     answer = post(running, "call 03-1234 now, 電話は 06-9876 です").json()
@@ -111,13 +119,9 @@ def test_painted_pictures_are_what_the_model_gets(proxy: Start, stub: Callable[.
     from guardproxy.detectors import registry
 
     policy = stub("input", "on_hit: redact, looks_at: [image]", score=0.9)
-    out = io.BytesIO()
-    Image.new("RGB", (40, 30), "white").save(out, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
     assert registry.DETECTORS["stub"].gives_spans
     running = proxy(policy)
-    parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": url}}]
-    assert post(running, parts).status_code == 200
+    assert post(running, [{"type": "text", "text": "hi"}, picture_part()]).status_code == 200
     sent = json.dumps(running.upstream.bodies[-1])
     data = base64.b64decode(sent.partition("base64,")[2].partition('"')[0])
     with Image.open(io.BytesIO(data)) as picture:
