@@ -10,22 +10,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection
-from dataclasses import replace
 from time import perf_counter, time
 
 from guardproxy.account import Account
-from guardproxy.core.canonical import canonical
-from guardproxy.core.content import Request, Segment
+from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.core.harden import added_text, harden, language_of
-from guardproxy.core.judge import judge_guards
-from guardproxy.core.policy import Bilingual, Guard, Policy
-from guardproxy.core.redact import redact_request
-from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
+from guardproxy.core.policy import Bilingual, Policy
+from guardproxy.core.verdict import Action, Verdict
 from guardproxy.detectors.base import Content
-from guardproxy.detectors.observe import observe
-from guardproxy.errors import UpstreamError, UpstreamTimeout, WireError
+from guardproxy.errors import UpstreamError, UpstreamTimeout
 from guardproxy.inbox import Inbox
+from guardproxy.inward import Blocked, Inward
 from guardproxy.outward import Outward, Plan
 from guardproxy.parts import Parts
 from guardproxy.repair import Flagged, second_answer
@@ -39,15 +35,6 @@ DROP_THE_TURN = Bilingual(
     "The application should drop this turn from the conversation.",
     "この発言は会話の履歴から取り除いてください。",
 )
-
-
-class Blocked(Exception):
-    """The request was stopped before the model was asked."""
-
-    def __init__(self, verdict: Verdict, message: str) -> None:
-        super().__init__(message)
-        self.verdict = verdict
-        self.message = message
 
 
 class Exchange:
@@ -87,29 +74,20 @@ class Exchange:
         """Steps 1 to 4: after it, the model server has begun its answer.
 
         Raises:
-            WireError: A picture is not acceptable.
+            WireError: The request is not acceptable.
             Blocked: The policy stops the request, or a closed guard could not look.
             UpstreamError: The model server has no answer.
         """
-        parts, policy = self._parts, self._policy
-        block = policy.block.message
-        request = canonical(self.request, parts.tokens, (block.en, block.ja))
+        inward = Inward(self._parts, self._plan, self.account)
         trace = self.account.trace
         trace.begin("intake")
-        request = await parts.intake.take(request, policy.images)
-        self.request = request
-        segments = request.segments()
-        self.account.requested(request, segments)
-        self._refuse_unjudged(segments)
+        request = await inward.take(self.request)
         trace.begin("judge_input")
-        content = Content(segments, request.question, memo=self.account.memo)
-        verdict = await self._judge_input(self._plan.acting_input, content)
-        if verdict.redactions:
-            request = await self._redacted(request, verdict)
+        self.request = request = await inward.judge(request)
         if not self._plan.concurrent_input:
             self._response = await self._send(request)
             return
-        beside = asyncio.create_task(self._judge_input(self._plan.concurrent_input, content))
+        beside = asyncio.create_task(inward.judge_beside(request))
         asked = asyncio.create_task(self._send(request))
         try:
             await asyncio.wait((beside, asked), return_when=asyncio.FIRST_EXCEPTION)
@@ -118,23 +96,13 @@ class Exchange:
         finally:
             await self._give_up(beside, asked)
 
-    async def _give_up(self, beside: asyncio.Task[Verdict], asked: asyncio.Task[Response]) -> None:
+    async def _give_up(self, beside: asyncio.Task[None], asked: asyncio.Task[Response]) -> None:
         """End what still runs, and an answer that nobody takes."""
         beside.cancel()
         asked.cancel()
         await asyncio.wait((beside, asked))
         if self._response is None and not asked.cancelled() and asked.exception() is None:
             asked.result().close()
-
-    async def _redacted(self, request: Request, verdict: Verdict) -> Request:
-        found = redact_request(request, verdict.redactions)
-        if found is None:
-            raise Blocked(replace(verdict, action=Action.BLOCK), self._message)
-        request, boxes = found
-        request = await self._parts.intake.paint(request, boxes) if boxes else request
-        self.request = request
-        self.account.redacted(request)
-        return request
 
     async def _send(self, request: Request) -> Response:
         """Steps 3 and 4."""
@@ -155,32 +123,10 @@ class Exchange:
             raise await self._refused(response)
         return response
 
-    def _refuse_unjudged(self, segments: tuple[Segment, ...]) -> None:
-        plan = self._plan
-        if not plan.refuses_unjudged:
-            return
-        for segment in segments:
-            if segment.kind not in plan.looked_at_input:
-                self.account.end("blocked_input", "unjudged_content")
-                raise WireError(
-                    f"{segment.place}: this service's policy has no guard for content of kind {segment.kind}",
-                    param=segment.place, code="unjudged_content",
-                )  # fmt: skip
-
     def _harden(self, request: Request) -> Request:
         return harden(
             self._policy, request, model=request.model, nonce=secrets.token_hex(4), marker=self._parts.leak_marker
         )  # fmt: skip
-
-    async def _judge_input(self, guards: tuple[Guard, ...], content: Content) -> Verdict:
-        if not guards:
-            return ALLOWED
-        observed = await observe(guards, self._plan.detectors, content, self.account.timed)
-        verdict = judge_guards(self._policy, guards, observed, self.account.hits)
-        self.account.judged(Stage.INPUT, verdict)
-        if verdict.action is Action.BLOCK:
-            raise Blocked(verdict, self._message)
-        return verdict
 
     async def _refused(self, response: Response) -> UpstreamError:
         body = await response.read_all(64_000, self._parts.times.idle_s)
@@ -222,7 +168,7 @@ class Exchange:
         finally:
             outward.close()
         if outward.unavailable and outward.unavailable >= set(outward.gates):
-            raise Blocked(Verdict(Action.BLOCK, Action.BLOCK, unavailable=True), self._message)
+            raise Blocked(Verdict(Action.BLOCK, Action.BLOCK, unavailable=True))
         self._finished(outward)
         return self._answer.body(released, outward.cut_choices, self._note(outward))
 

@@ -15,10 +15,11 @@ import msgspec
 from guardproxy.account import Account
 from guardproxy.core.content import Request
 from guardproxy.errors import UpstreamError, WireError
-from guardproxy.exchange import Blocked, Exchange, note
+from guardproxy.exchange import Exchange, note
 from guardproxy.ingress.call import Call, ClientGone, Headers
 from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import InFlight, overloaded, read_body
+from guardproxy.inward import Blocked
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.telemetry.logs import REQUEST_ID
