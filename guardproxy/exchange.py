@@ -22,6 +22,7 @@ from guardproxy.detectors.base import Content
 from guardproxy.errors import UpstreamError, UpstreamTimeout
 from guardproxy.inbox import Inbox
 from guardproxy.inward import Blocked, Inward
+from guardproxy.moderation import moderation
 from guardproxy.outward import Outward, Plan
 from guardproxy.parts import Parts
 from guardproxy.repair import Flagged, second_answer
@@ -170,6 +171,7 @@ class Exchange:
         if outward.unavailable and outward.unavailable >= set(outward.gates):
             raise Blocked(Verdict(Action.BLOCK, Action.BLOCK, unavailable=True))
         self._finished(outward)
+        self._explain()
         return self._answer.body(released, outward.cut_choices, self._note(outward))
 
     async def streamed(self) -> AsyncGenerator[bytes, None]:
@@ -196,6 +198,7 @@ class Exchange:
                 if piece:
                     yield piece
             self._finished(outward)
+            self._explain()
             yield self._answer.end(self._note(outward))
         except UpstreamError as error:
             self.account.end("upstream_error", error.code)
@@ -308,6 +311,10 @@ class Exchange:
         else:
             account.end("redacted" if account.strictest is Action.REDACT else "answered")
 
+    def _explain(self) -> None:
+        if self._policy.block.explain == "categories":
+            self._answer.moderation = moderation(self._policy, self.account.entry.observed.findings)
+
     def _note(self, outward: Outward) -> Json:
         unjudged = self.account.unjudged | outward.unjudged()
         action, code = "allow", None
@@ -331,6 +338,7 @@ class Exchange:
 
     def block_body(self, note: Json) -> bytes:
         """The 200 answer, or the stream, that tells an input block as a message."""
+        self._explain()
         return self._answer.blocked(note, int(time()), secrets.token_hex(12))
 
     def abort(self) -> None:

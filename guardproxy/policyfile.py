@@ -111,7 +111,7 @@ class BlockFile(_Model):
 
     input: Literal["error", "message"] = "error"
     message: Texts = Texts(**DEFAULT_MESSAGE)
-    explain: Literal["none"] = "none"
+    explain: Literal["none", "categories"] = "none"
 
 
 class PolicyFile(_Model):

@@ -207,7 +207,12 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """How a block is told: input as a 400 (`error`) or a 200 with the text (`message`)."""
+    """How a block is told.
+
+    Attributes:
+        input: An input block is a 400 (`error`) or a 200 with the text (`message`).
+        explain: `categories`: every answer tells what was found, in OpenAI's `moderation` field; or `none`.
+    """
 
     input: str
     message: Bilingual[str]

@@ -82,6 +82,7 @@ class BlockAnswer(ABC):
 
     def __init__(self, request: Request, message: str) -> None:
         self.usage: Mapping[str, object] | None = None
+        self.moderation: Json | None = None
         self.is_done = False
         self.request = request
         self.message = message

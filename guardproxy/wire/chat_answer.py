@@ -82,6 +82,7 @@ class WireAnswer(Struct, omit_defaults=True):
     service_tier: str | None | UnsetType = UNSET
     error: WireError | None | UnsetType = UNSET
     guardproxy: Json | UnsetType = UNSET
+    moderation: Json | UnsetType = UNSET
 
 
 _answer_decoder = msgspec.json.Decoder(WireAnswer)
@@ -255,15 +256,6 @@ def own_choice(index: int, message: str, finish: str, *, streamed: bool) -> Wire
     return WireChoice(index, message=text, logprobs=None, finish_reason=finish)
 
 
-def body(head: WireAnswer, choices: list[WireChoice], model: str, note: Json) -> bytes:
-    """A buffered answer with the `guardproxy` key."""
-    answer = _headed(head, choices, model)
-    usage = head.usage
-    answer.usage = UNSET if usage is UNSET else scrubbed_usage(usage)
-    answer.guardproxy = note
-    return _encode(answer)
-
-
 FINISHES = frozenset(("stop", "length", "tool_calls", "function_call", "content_filter"))
 _EMPTY: Json = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
@@ -278,6 +270,7 @@ class ChatAnswer:
 
     def __init__(self, request: Request, message: str) -> None:
         self.usage: Mapping[str, object] | None = None
+        self.moderation: Json | None = None
         self.is_done = False
         self._request = request
         self._message = message
@@ -324,17 +317,25 @@ class ChatAnswer:
 
     def end(self, note: Json) -> bytes:
         """`[DONE]`, after the usage if the client wants it."""
+        told = b""
+        if self.moderation is not None:
+            answer = _headed(self._head, [], self._request.model)
+            answer.moderation = self.moderation
+            told = b"data: " + _encode(answer) + b"\n\n"
         if not self._request.include_usage:
-            return DONE
+            return told + DONE
         usage = None if self.usage is None else dict(self.usage)
-        return usage_chunk(self._head, usage, self._request.model, note) + DONE
+        return told + usage_chunk(self._head, usage, self._request.model, note) + DONE
 
     def body(self, events: Sequence[Event], cut: Collection[int], note: Json) -> bytes:
         """The answer in one piece."""
         released = {e.choice: self._allowed(rewritten(e)) for e in events}
         blocked = {i: own_choice(i, self._message, self._finish, streamed=False) for i in cut}
         choices = released | blocked
-        return body(self._head, [choices[i] for i in sorted(choices)], self._request.model, note)
+        answer = _headed(self._head, [choices[i] for i in sorted(choices)], self._request.model)
+        answer.usage = UNSET if self._head.usage is UNSET else scrubbed_usage(self._head.usage)
+        answer.guardproxy, answer.moderation = note, self.moderation or UNSET
+        return _encode(answer)
 
     def _allowed(self, choice: WireChoice) -> WireChoice:
         # Both are told by the server; neither may carry words of its own.

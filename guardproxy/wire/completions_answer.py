@@ -26,6 +26,7 @@ class CompletionAnswer:
 
     def __init__(self, request: Request, message: str) -> None:
         self.usage: Mapping[str, object] | None = None
+        self.moderation: Json | None = None
         self.is_done = False
         self._request = request
         self._message = message

@@ -20,6 +20,8 @@ class Answer(Protocol):
 
     usage: Mapping[str, object] | None
     """Token counts as last told: `prompt_tokens`, `completion_tokens`, `total_tokens`."""
+    moderation: Json | None
+    """The verdict, told at the end in OpenAI's own field where the dialect has it."""
     is_done: bool
     """Whether a stream has said that it ends."""
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import openai
 import pytest
 
-from tests.fakes import Proxy, say
+from tests.fakes import MODEL, Proxy, say
 from tests.ingress.test_api import events, post, settled, text_of
 
 Start = Callable[..., Proxy]
@@ -59,6 +60,26 @@ def test_only_two_signals_together_block(
     blocked = float(finish == "content_filter")
     assert settled(lambda: running.count("guardproxy_exchanges_total") == 1)
     assert running.count("guardproxy_verdicts_total", guard="both", action="block") == blocked
+
+
+@streams
+def test_a_verdict_is_told_in_openai_s_own_field(proxy: Start, *, stream: bool) -> None:
+    explained = TWO + "block: {explain: categories}\n"
+    running = proxy(explained, say("omega."))
+    client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="unused")
+    asked = client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "alpha?"}], stream=stream
+    )
+    told = next(c for c in asked if getattr(c, "moderation", None)) if stream else asked
+    moderation = told.moderation
+    assert moderation.output.results[0].flagged
+    assert moderation.input.results[0].categories == {"patterns": True}
+    assert moderation.input.results[0].category_scores == {"patterns": 1.0}
+    everything = told.model_dump_json()
+    assert "asks" not in everything
+    assert "tells" not in everything
+    quiet = proxy(TWO, say("omega."))
+    assert "moderation" not in post(quiet, "alpha?", stream=stream).text
 
 
 def parrot(pick: Callable[[str], str]) -> Any:

@@ -71,14 +71,17 @@ def test_an_untouched_event_is_written_as_it_came() -> None:
 
 
 def test_what_is_not_named_is_left_behind() -> None:
-    head = chat_answer.read(json.dumps(answer("hi")).encode())
-    choices = [chat_answer.rewritten(e) for e in chat_answer.events_of(head)]
-    out = chat_answer.body(head, choices, "m", {"action": "allow"})
-    assert b"prompt_token_ids" not in out
-    assert b"kv_transfer_params" not in out
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    request = chat.parse(json.dumps(body).encode(), max_text_chars=99)
+    one = chat_answer.ChatAnswer(request, "no")
+    told = json.dumps(answer("hi") | {"moderation": {"input": "the server's own"}})
+    out = one.body(list(one.take_body(told.encode())), (), {"action": "allow"})
+    for name in (b"prompt_token_ids", b"kv_transfer_params", b"moderation"):
+        assert name not in out
     assert json.loads(out)["guardproxy"] == {"action": "allow"}
-    no_usage = chat_answer.read(b'{"id":"x","choices":[]}')
-    assert "usage" not in json.loads(chat_answer.body(no_usage, [], "m", {}))
+    two = chat_answer.ChatAnswer(request, "no")
+    bare = b'{"id":"x","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}'
+    assert "usage" not in json.loads(two.body(list(two.take_body(bare)), (), {}))
 
 
 def test_usage_holds_only_the_known_counts() -> None:
