@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from tests.dialects import PATHS, STREAMS, asks, whole
-from tests.fakes import MODEL, Proxy, Script
+from tests.fakes import Proxy, Script
 
 DIALECTS = ("chat", "responses", "messages", "completions")
 CHATS = ("chat", "responses", "messages")
@@ -92,6 +92,3 @@ def settled(holds: Callable[[], bool], limit_s: float = 5.0) -> bool:
             return True
         time.sleep(0.02)
     return holds()
-
-
-__all__ = ["MODEL", "PATHS", "asks"]

@@ -14,7 +14,6 @@ from tests.conformance.adversarial import CONTROL_TOKENS, REQUESTS
 from tests.conformance.proxies import (
     CHATS,
     DIALECTS,
-    MODEL,
     PATHS,
     RULES,
     ask,
@@ -26,7 +25,7 @@ from tests.conformance.proxies import (
     turns,
 )
 from tests.conformance.test_surface import untouched
-from tests.fakes import Proxy
+from tests.fakes import MODEL, Proxy
 
 Start = Callable[..., Proxy]
 

@@ -8,8 +8,8 @@ import socket
 import httpx
 import pytest
 
-from tests.conformance.proxies import DIALECTS, MODEL, PATHS, ask
-from tests.fakes import Proxy
+from tests.conformance.proxies import DIALECTS, PATHS, ask
+from tests.fakes import MODEL, Proxy
 
 _SERVED = """
 /v1/chat/completions/batch /v1/chat/completions/render /v1/completions/render /v1/messages/render /v1/responses/render

@@ -81,7 +81,8 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         str(folder / "venv/bin/vllm"), "serve", str(folder / "model"), "--host", "127.0.0.1", "--port", str(port),
         "--served-model-name", MODEL, "--max-model-len", "2048", "--enforce-eager", "--max-num-seqs", "8",
         "--kv-cache-memory-bytes", "268435456", "--limit-mm-per-prompt", '{"image":2}',
-        "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
+        "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--chat-template", str(RIG / "template.jinja"),
+        "--enable-scale-out",  # `/render`: the prompt that the model would read
     ]  # fmt: skip
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
