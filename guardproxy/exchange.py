@@ -7,6 +7,7 @@ No other file knows this order. Nothing here decides (core), measures (detectors
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -35,7 +36,11 @@ from guardproxy.wire.upstream_fault import told_of
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds: text waits `hold_s` for its window to fill; held streams show life every `keep_alive_s`."""
+    """Seconds: text waits `hold_s` for its window to fill; held streams show life every `keep_alive_s`.
+
+    An upstream may be silent for `answer_s` within a buffered answer, for `idle_s` within a stream; after `total_s` any
+    answer must be whole.
+    """
 
     hold_s: float = 0.3
     keep_alive_s: float = 10.0
@@ -62,6 +67,9 @@ DROP_THE_TURN = Bilingual(
     "The application should drop this turn from the conversation.",
     "この発言は会話の履歴から取り除いてください。",
 )
+
+
+ENDLESS = "The model server did not end its answer in time"
 
 
 class Blocked(Exception):
@@ -189,8 +197,12 @@ class Exchange:
         """
         response = self._response
         assert response is not None
+        times = self._parts.times
         try:
-            data = await response.read_all(self._parts.max_answer_bytes, self._parts.times.answer_s)
+            async with asyncio.timeout(times.total_s):
+                data = await response.read_all(self._parts.max_answer_bytes, times.answer_s)
+        except TimeoutError:
+            raise UpstreamTimeout(ENDLESS) from None
         finally:
             response.close()
         self.account.answered()
@@ -247,7 +259,7 @@ class Exchange:
     ) -> AsyncGenerator[list[Event] | None, None]:
         """Batches of events that may go out; None when only a sign of life is due."""
         times = self._parts.times
-        spoke = inbox.last_bytes
+        began = spoke = inbox.last_bytes
         cuts = 0
         response.listen(inbox.take)
         while not inbox.is_done:
@@ -262,6 +274,8 @@ class Exchange:
                 inbox.take_end()
             elif silent_s > times.idle_s:
                 raise UpstreamTimeout("The model server stopped in the middle of its answer")
+            elif now - began > times.total_s:
+                raise UpstreamTimeout(ENDLESS)
             if inbox.fault is not None:
                 raise inbox.fault
             await outward.judge(early=data is None and silent_s >= times.hold_s)
