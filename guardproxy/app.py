@@ -151,7 +151,11 @@ class Core:
             SpecialTokens(upstream.special_tokens),
             metrics,
             Times(
-                settings.streams.hold_s, settings.streams.keep_alive_s, upstream.first_byte_s, upstream.idle_s
+                settings.streams.hold_s,
+                settings.streams.keep_alive_s,
+                upstream.first_byte_s,
+                upstream.idle_s,
+                upstream.total_s,
             ),
             upstream.max_answer_bytes,
             limits.max_held_chars,

@@ -37,6 +37,8 @@ DROP_THE_TURN = Bilingual(
     "この発言は会話の履歴から取り除いてください。",
 )
 
+ENDLESS = "The model server did not end its answer in time"
+
 
 class Exchange:
     """One request and its answer.
@@ -150,8 +152,12 @@ class Exchange:
         """
         response = self._response
         assert response is not None
+        times = self._parts.times
         try:
-            data = await response.read_all(self._parts.max_answer_bytes, self._parts.times.answer_s)
+            async with asyncio.timeout(times.total_s):
+                data = await response.read_all(self._parts.max_answer_bytes, times.answer_s)
+        except TimeoutError:
+            raise UpstreamTimeout(ENDLESS) from None
         finally:
             response.close()
         self.account.answered()
@@ -213,7 +219,7 @@ class Exchange:
     ) -> AsyncGenerator[list[Event] | None, None]:
         """Batches of events that may go out; None when only a sign of life is due."""
         times = self._parts.times
-        spoke = inbox.last_bytes
+        began = spoke = inbox.last_bytes
         cuts = 0
         response.listen(inbox.take)
         while not inbox.is_done:
@@ -228,6 +234,8 @@ class Exchange:
                 inbox.take_end()
             elif silent_s > times.idle_s:
                 raise UpstreamTimeout("The model server stopped in the middle of its answer")
+            elif now - began > times.total_s:
+                raise UpstreamTimeout(ENDLESS)
             if inbox.fault is not None:
                 raise inbox.fault
             await outward.judge(early=data is None and silent_s >= times.hold_s)

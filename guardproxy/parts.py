@@ -17,6 +17,8 @@ class Times:
     Attributes:
         hold_s: Text waits so long for its window to fill.
         keep_alive_s: Held streams show life so often.
+        answer_s: An upstream may be silent so long within a buffered answer, `idle_s` within a stream.
+        total_s: After it any answer must be whole.
         repair_s: Longest time that a repair may take.
     """
 
@@ -24,8 +26,8 @@ class Times:
     keep_alive_s: float = 10.0
     answer_s: float = 600.0
     idle_s: float = 120.0
-    repair_s: float = 60.0
     total_s: float = 3600.0
+    repair_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

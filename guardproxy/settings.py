@@ -49,6 +49,8 @@ class UpstreamSettings(_Model):
         cache_salt: Send a `cache_salt` of each client key's own, so that the time to an answer does not tell
             one client what another asked (vLLM's prefix cache).
         special_tokens: Control tokens of its models beyond the well-known families'.
+        connect_s: Longest wait for a connection; `first_byte_s` for an answer to begin, `idle_s` between two pieces of
+            a stream, `total_s` for an answer as a whole.
     """
 
     url: str = ""
@@ -60,6 +62,7 @@ class UpstreamSettings(_Model):
     connect_s: Seconds = 5.0
     first_byte_s: Seconds = 600.0
     idle_s: Seconds = 120.0
+    total_s: Seconds = 3600.0
     max_answer_bytes: Bytes = 64_000_000
 
 

@@ -90,9 +90,10 @@ def _new_loop(main: object) -> None:
 
 def _started(settings: Settings, api: int, admin: int) -> None:
     servers = settings.upstream.url or ", ".join(s.url for s in settings.upstream.servers)
+    host, admin_host = (f"[{h}]" if ":" in h else h for h in (settings.host, settings.admin_host))
     sys.stderr.write(
-        f"guardproxy: serving http://{settings.host}:{api}/v1 in front of {servers}; "
-        f"metrics on http://{settings.admin_host}:{admin}/metrics\n"
+        f"guardproxy: serving http://{host}:{api}/v1 in front of {servers}; "
+        f"metrics on http://{admin_host}:{admin}/metrics\n"
     )
     sys.stderr.flush()
 

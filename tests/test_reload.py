@@ -61,7 +61,8 @@ def served(folder: Path, *flags: str, said: list[str] | None = None) -> Iterator
             line = proxy.stderr.readline()
             lines.append(line)
             assert line or proxy.poll() is None, "the proxy did not start"
-        api, admin = re.findall(r"http://[\d.]+:\d+", line)[0], re.findall(r"http://[\d.]+:\d+", line)[2]
+        urls = re.findall(r"http://(?:[\d.]+|\[[\da-f:]+\]):\d+", line)
+        api, admin = urls[0], urls[2]
         reader = threading.Thread(target=lines.extend, args=(proxy.stderr,), daemon=True)
         reader.start()
         wait(f"{admin}/readyz")

@@ -1,7 +1,7 @@
 """Makes a request canonical before it is judged: so what was judged is what is sent.
 
-Special tokens in client text lose their power, system texts become one message, and turns that
-the proxy itself blocked leave the history.
+Special tokens in client text lose their power, system texts become one message, texts side by side one
+text, and turns that the proxy itself blocked leave the history.
 """
 
 from __future__ import annotations
@@ -21,9 +21,15 @@ FAMILY_TOKENS = (
     "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]",
     "[IMG]", "[IMG_BREAK]", "[IMG_END]", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>",
     "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>",
-    "<image>", "</image>", "<video>", "<audio>", "<img>", "</img>", "<IMG_CONTEXT>", "<row_1_col_1>",
+    "<image>", "</image>", "<video>", "<audio>", "<img>", "</img>", "<IMG_CONTEXT>",
     "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<think>", "</think>",
     "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>",
+    # Further ones of Mistral; GLM; StarCoder, whose vocabulary SmolLM has. Words that ordinary markup uses too, such as
+    # <filename> or <box>, are for `upstream.special_tokens`, where a served model has them.
+    "[THINK]", "[/THINK]", "[ARGS]", "[CALL_ID]", "[AUDIO]", "[BEGIN_AUDIO]", "[gMASK]", "[sMASK]", "<sop>", "<eop>",
+    "<repo_name>", "<file_sep>", "<gh_stars>", "<issue_start>", "<issue_comment>", "<issue_closed>", "<jupyter_start>",
+    "<jupyter_text>", "<jupyter_code>", "<jupyter_output>", "<jupyter_script>", "<empty_output>", "<fim_prefix>",
+    "<fim_middle>", "<fim_suffix>", "<fim_pad>",
 )  # fmt: skip
 """Control tokens of common model families that the generic `<|…|>` form does not cover."""
 
@@ -38,7 +44,7 @@ class SpecialTokens:
     def __init__(self, extra: Iterable[str] = ()) -> None:
         literals = sorted({*FAMILY_TOKENS, *extra}, key=len, reverse=True)
         # Bounded and without nested repeats: linear on any text.
-        generic = r"<[|｜][^<>\s]{1,64}?[|｜]>"
+        generic = r"<[|｜][^<>\s]{1,64}?[|｜]>|<row_\d{1,3}_col_\d{1,3}>"
         self._pattern = re.compile("|".join([generic, *map(re.escape, literals)]), re.IGNORECASE)
 
     def neutralise(self, text: str) -> str:
@@ -106,6 +112,29 @@ def merge_system(request: Request) -> Request:
     return request.with_messages((merged, *(m for m in request.messages if m.role != "system")))
 
 
+def join_texts(request: Request) -> Request:
+    """Texts that stand side by side in a turn become one text.
+
+    Templates put them together, some without anything between: what a guard and the search for control tokens saw in
+    two halves would be whole for the model. The line feed is vLLM's own way, where its templates take one string.
+    """
+    if not any(len(m.parts) > 1 for m in request.messages):
+        return request
+    return request.with_messages(tuple(replace(m, parts=tuple(_joined(m))) for m in request.messages))
+
+
+def _joined(message: Message) -> list[Part]:
+    between = "\n\n" if message.role == "system" else "\n"
+    kept: list[Part] = []
+    for part in message.parts:
+        last = kept[-1] if kept else None
+        if isinstance(part, TextPart) and isinstance(last, TextPart):
+            kept[-1] = replace(last, text=f"{last.text}{between}{part.text}")
+        else:
+            kept.append(part)
+    return kept
+
+
 def repair_history(request: Request, block_messages: Iterable[str]) -> Request:
     """Without the turns that the proxy answered with one of its block messages.
 
@@ -131,7 +160,8 @@ def canonical(request: Request, tokens: SpecialTokens, block_messages: Iterable[
     Raises:
         WireError: Nothing is left to answer.
     """
-    request = repair_history(tokens.neutralise_request(merge_system(request)), block_messages)
+    request = tokens.neutralise_request(join_texts(merge_system(request)))
+    request = repair_history(request, block_messages)
     if not any(m.role in ("user", "tool") for m in request.messages):
         raise WireError("messages: nothing is left to answer", param="messages")
     return request

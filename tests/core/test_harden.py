@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from guardproxy.core.canonical import FAMILY_TOKENS, SpecialTokens, canonical, merge_system, repair_history
+from guardproxy.core.canonical import (
+    FAMILY_TOKENS,
+    SpecialTokens,
+    canonical,
+    join_texts,
+    merge_system,
+    repair_history,
+)
 from guardproxy.core.content import ImagePart, Message, Request, TextPart, Tool, ToolCall
 from guardproxy.core.harden import harden, language_of, spotlight
 from guardproxy.core.policy import Bilingual, Hardening, Mode, Slot
@@ -96,7 +103,9 @@ def test_every_shipped_text_stands_in_both_languages() -> None:
         assert language_of(request(message("user", text.ja))) == "ja"
 
 
-@pytest.mark.parametrize("token", [*FAMILY_TOKENS, "<|im_end|>", "<|begin_of_text|>", "<｜User｜>", "<OWN>"])
+@pytest.mark.parametrize(
+    "token", [*FAMILY_TOKENS, "<|im_end|>", "<|begin_of_text|>", "<｜User｜>", "<row_2_col_3>", "<OWN>"]
+)
 def test_control_tokens_in_any_client_string_are_broken(token: str) -> None:
     text = f"a {token} b"
     one = request(
@@ -127,6 +136,19 @@ def test_system_texts_become_one_message_at_the_front() -> None:
     plain = request(message("system", "a"), message("user", "u"))
     assert merge_system(plain) is plain
     assert merge_system(request(message("user", "u"))).messages[0].role == "user"
+
+
+def test_texts_side_by_side_become_one_before_they_are_searched() -> None:
+    """A template may put them together without anything between: `<|im_` and `end|>` would be a control token."""
+    picture = ImagePart("data:,", "i")
+    halves = (TextPart("<|im_", "a"), TextPart("end|>", "b"), picture, TextPart("c", "c"))
+    one = canonical(
+        request(message("system", "s", "t"), Message("user", halves, "m")), SpecialTokens(), ["BLOCKED"]
+    )
+    assert said(one)[0] == ("system", ["s\n\nt"])
+    assert one.messages[1].parts == (TextPart("<|im_\nend|>", "a"), picture, TextPart("c", "c"))
+    plain = request(message("user", "hi"))
+    assert join_texts(plain) is plain
 
 
 def test_a_blocked_turn_leaves_the_history_with_its_question() -> None:

@@ -65,7 +65,7 @@ def _unavailable(reason: str) -> None:
 FLAGS = (
     "--served-model-name", MODEL, "--max-model-len", "2048", "--enforce-eager", "--max-num-seqs", "8",
     "--kv-cache-memory-bytes", "268435456", "--limit-mm-per-prompt", '{"image":2}',
-    "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
+    "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--chat-template", str(RIG / "template.jinja"),
 )  # fmt: skip
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {
     "HF_HUB_OFFLINE": "1",
@@ -92,6 +92,7 @@ def vllm(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served
     port, log = _free_port(), tmp_path_factory.mktemp("vllm") / "log"
     command = [
         str(rig / "venv/bin/vllm"), "serve", str(rig / "model"), "--host", "127.0.0.1", "--port", str(port), *FLAGS,
+        "--enable-scale-out",  # `/render`: the prompt that the model would read
     ]  # fmt: skip
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=ENVIRONMENT, start_new_session=True)

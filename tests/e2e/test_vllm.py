@@ -90,7 +90,7 @@ def test_two_choices_come_back(proxy: Served) -> None:
 def test_a_tool_is_called(proxy: Served, stream: bool) -> None:
     choice = {"type": "function", "function": {"name": "weather"}}
     answer = ask(
-        proxy, "Weather in Kyoto?", tools=[WEATHER], tool_choice=choice, stream=stream, max_tokens=64
+        proxy, "Weather in Kyoto?", tools=[WEATHER], tool_choice=choice, stream=stream, max_tokens=200
     )
     if stream:
         deltas = [
