@@ -32,6 +32,10 @@ class Pattern:
     """Longest match in folded characters; `UNBOUNDED` if there is no bound."""
 
 
+MAX_SPACES = 8
+"""Spaces, tabs and line ends that a space between two words stands for: a line may be broken and indented there."""
+
+
 class Patterns:
     """Finds each pattern's hits with their spans. The finding's category is the pattern's id."""
 
@@ -112,11 +116,15 @@ def _starts_at_end(literals: list[str]) -> re2._Regexp | None:
     for literal in literals:
         expression = ""
         for char in reversed(literal):
-            expression = f"(?:{re2.escape(char)}{expression})?"
+            expression = f"(?:{_spelled(char)}{expression})?"
         nested.append(expression.removesuffix("?"))
     options = re2.Options()
     options.max_mem = 64 << 20
     return re2.compile(f"(?:{'|'.join(nested)})\\z", options)
+
+
+def _spelled(char: str) -> str:
+    return rf"\s{{1,{MAX_SPACES}}}" if char == " " else re2.escape(char)
 
 
 def build(parameters: Mapping[str, object], _resources: Resources) -> Detector:
@@ -135,15 +143,15 @@ def _pattern(index: int, one: Mapping[str, str]) -> Pattern:
     if (text is None) == (regex is None):
         raise PolicyError(f"patterns[{index}] ({name}): expected either text or regex")
     if text is not None:
-        literal = fold(text).text.strip()
+        literal = " ".join(fold(text).text.split())
         if not literal:
             raise PolicyError(f"patterns[{index}].text ({name}): holds nothing to look for, got {text!r}")
-        expression = re2.escape(literal)
+        expression = "".join(map(_spelled, literal))
         if re.match(r"\w", literal[0], re.ASCII):
             expression = rf"\b{expression}"
         if re.match(r"\w", literal[-1], re.ASCII):
             expression = rf"{expression}\b"
-        return Pattern(name, expression, literal, len(literal))
+        return Pattern(name, expression, literal, len(literal) + literal.count(" ") * (MAX_SPACES - 1))
     assert regex is not None
     try:
         re2.compile(regex)

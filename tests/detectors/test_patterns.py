@@ -45,6 +45,8 @@ def hits(text: str, *, final: bool = True, fresh: int = 0) -> list[tuple[str, st
         ("ｂｌｕｅ　ｈｅｒｏｎ!", ("p", "ｂｌｕｅ　ｈｅｒｏｎ")),
         ("Вluе Herоn", ("p", "Вluе Herоn")),
         ("Blüe Heron", ("p", "Blüe Heron")),
+        ("the blue\nheron", ("p", "blue\nheron")),
+        ("> blue \r\n\t  heron.", ("p", "blue \r\n\t  heron")),
         ("これは極秘計画です", ("j", "極秘計画")),
         ("tel. １２３-4567", ("n", "１２３-4567")),
     ],
@@ -66,10 +68,10 @@ def test_an_unfinished_hit_waits() -> None:
     assert hits("blue heron blue heron.", fresh=11) == [("p", "blue heron")]
 
 
-@given(st.text("blue hron極秘計画1-\u200b", max_size=30), st.integers(0, 40))
+@given(st.text("blue hron極秘計画1-\u200b\n", max_size=30), st.integers(0, 45))
 def test_the_start_of_any_hit_is_held(noise: str, cut: int) -> None:
     """What would be released ends before every hit that the whole text turns out to have."""
-    whole = noise + "Blue Heron 極秘計画 123-4567 "
+    whole = noise + "Blue \n Heron 極秘計画 123-4567 "
     shown = whole[: min(cut, len(whole))]
     released = len(shown) - detector().held_suffix(shown, 0)
     found = asyncio.run(detector().detect(Content((Segment("content", "c", whole),))))
