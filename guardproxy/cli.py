@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _looking_parsers(commands)
     _audit_parser(commands.add_parser("audit", help="read the audit record"))
     _key_parser(commands.add_parser("key", help="make, list and revoke client keys"))
+    _eval_parser(commands.add_parser("eval", help="measure attack success and over-refusal"))
     train = commands.add_parser("train", help="train the embedded classifiers (extra: train)")
     train.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -72,6 +73,14 @@ def _doctor_parser(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--json", action="store_true", help="one JSON object a line")
     doctor.add_argument("--strict", action="store_true", help="a warning fails it, too")
     doctor.set_defaults(run=_doctor)
+
+
+def _eval_parser(parser: argparse.ArgumentParser) -> None:
+    from guardproxy.evals import arguments, suite_commands
+
+    whats = parser.add_subparsers(required=True, metavar="WHAT")
+    arguments.add(whats)
+    suite_commands.add_parsers(whats)
 
 
 def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
