@@ -54,11 +54,19 @@ def _parser() -> argparse.ArgumentParser:
     _looking_parsers(commands)
     _audit_parser(commands.add_parser("audit", help="read the audit record"))
     _key_parser(commands.add_parser("key", help="make, list and revoke client keys"))
+    _eval_parser(commands.add_parser("eval", help="measure attack success and over-refusal"))
     train = commands.add_parser("train", help="train the embedded classifiers (extra: train)")
     train.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
     train.set_defaults(run=_train)
     return parser
+
+
+def _eval_parser(parser: argparse.ArgumentParser) -> None:
+    from guardproxy.evals import arguments
+
+    whats = parser.add_subparsers(required=True, metavar="WHAT")
+    arguments.add(whats)
 
 
 def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

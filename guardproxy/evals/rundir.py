@@ -32,6 +32,7 @@ class Manifest:
 
     Attributes:
         arms: Names, the baseline first.
+        planned: Answers that a whole run has.
         guardproxy: Version of the program that asked.
         started: ISO 8601, UTC.
     """
@@ -45,6 +46,7 @@ class Manifest:
     repeats: int
     temperature: float
     max_tokens: int
+    planned: int
     guardproxy: str
     started: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Protocol
@@ -109,12 +109,12 @@ class Run:
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(min(self._concurrency, len(todo))):
-                        group.create_task(self._work(waiting, bar))
+                        group.create_task(self._work(waiting, bar.update))
             except* EvalError as errors:
                 raise errors.exceptions[0] from None
         return len(todo)
 
-    async def _work(self, waiting: Iterator[tuple[Case, Arm, int]], bar: Any) -> None:
+    async def _work(self, waiting: Iterator[tuple[Case, Arm, int]], advance: Callable[[int], object]) -> None:
         for case, arm, repeat in waiting:
             build = partial(self._plan.body, case, arm, repeat, lambda picture: self._drawn(id(picture)))
             # Drawing takes a while, and other answers arrive meanwhile.
@@ -123,7 +123,7 @@ class Run:
             answer = replace(got, case=case.id, arm=arm.name, repeat=repeat)
             _same_policy(arm, answer)
             self._journal.append([answer])
-            bar.update()
+            advance(1)
             self._stop_if_hopeless(answer)
 
     def _stop_if_hopeless(self, answer: Answer) -> None:
