@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 Z = 1.959963984540054
@@ -134,10 +134,12 @@ def change_of(observed: Iterable[tuple[Hashable, bool, bool]]) -> Change:
 
 def adjusted(changes: Sequence[Change]) -> list[Change]:
     """The same changes with p values adjusted by Holm (1979): the more one compares, the more one finds."""
-    if not changes:
-        return []
-    holm = multipletests([c.p for c in changes], method="holm")[1]
-    return [replace(c, p_holm=float(p)) for c, p in zip(changes, holm, strict=True)]
+    found = list(changes)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(changes)), key=lambda i: changes[i].p)):
+        highest = max(highest, min((len(changes) - rank) * changes[place].p, 1.0))
+        found[place] = replace(changes[place], p_holm=highest)
+    return found
 
 
 def flips_of(observed: Iterable[tuple[Hashable, Hashable]]) -> Flips:
@@ -163,11 +165,17 @@ def _bootstrap(sums: Floats, sizes: Floats) -> Interval | None:
     """Percentile interval of the mean, groups drawn anew; None where each group has one answer."""
     if len(sizes) == sizes.sum():
         return None
-    chance = np.random.default_rng(SEED)
-    drawn = chance.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=RESAMPLES)
-    means = (drawn @ sums) / (drawn @ sizes)
+    drawn = _drawn(len(sizes))
+    means = (drawn @ sums.astype(np.float32)) / (drawn @ sizes.astype(np.float32))
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
+
+
+@lru_cache(maxsize=8)
+def _drawn(groups: int) -> npt.NDArray[np.float32]:
+    """How often each group is drawn in each resample: the same for every figure of a report."""
+    chance = np.random.default_rng(SEED)
+    return chance.multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(np.float32)
 
 
 def _wider(one: Interval, other: Interval | None) -> Interval:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from guardproxy.evals.statistics import (
     adjusted,
@@ -86,6 +87,14 @@ def test_a_flip_is_an_item_whose_outcome_depends_on_the_wording() -> None:
         [("a", "complied"), ("a", "refused"), ("b", "complied"), ("b", "complied"), ("c", "refused")]
     )
     assert (flips.flipped, flips.items, flips.rate) == (1, 2, 0.5)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=8))
+def test_holm_is_the_one_of_another_library(lost: list[int]) -> None:
+    changes = adjusted([change_of(pairs(k, 0, both=9)) for k in lost])
+    expected = multipletests([c.p for c in changes], method="holm")[1]
+    assert [c.p_holm for c in changes] == pytest.approx(list(expected))
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=60))
