@@ -32,7 +32,7 @@ def cautions(
     """
     found = [Caution("incomplete", count=missing)] if missing else []
     found.extend(_of_judges(judges, agreements))
-    found.extend(Caution("judge_flips", f"{p.judge}: {p.probe}", p.flips, p.n) for p in probes if p.flips)
+    found.extend(_of_probes(probes))
     found.extend(_of_arms(arms))
     return tuple(found)
 
@@ -44,6 +44,13 @@ def _of_judges(judges: Sequence[str], agreements: Sequence[Agreement]) -> Iterat
     for one in agreements:
         if one.kappa is not None and one.kappa < KAPPA:
             yield Caution("judges_disagree", f"{one.first} / {one.second}", one.n)
+
+
+def _of_probes(probes: Sequence[Probed]) -> Iterator[Caution]:
+    for judge in dict.fromkeys(p.judge for p in probes):
+        own = [p for p in probes if p.judge == judge]
+        if flips := sum(p.flips for p in own):
+            yield Caution("judge_flips", judge, flips, sum(p.n for p in own))
 
 
 def _of_arms(arms: Sequence[ArmFigures]) -> Iterator[Caution]:

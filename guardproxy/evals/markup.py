@@ -43,9 +43,11 @@ font-size:.8rem;line-height:1.5em;font-weight:700;margin-right:.4em}
 ul.cautions{padding:0;list-style:none;max-width:52rem}
 ul.cautions li{background:var(--tint);border-left:.3rem solid #d4a017;border-radius:.3rem;padding:.5rem .8rem;margin:.4rem 0}
 figure{margin:1rem 0}
-svg{width:100%;max-width:42rem;height:auto;display:block}
+svg{width:100%;max-width:38rem;height:auto;display:block}
+.no{white-space:nowrap}
+ul.short{padding:0;list-style:none;margin:1rem 0}ul.short li{margin:.7rem 0}
 svg text{fill:var(--ink);font:11px system-ui,sans-serif}
-svg .axis{stroke:var(--line);fill:none}svg .soft{fill:var(--soft)}
+svg .axis{stroke:var(--line);fill:none}svg text.soft{fill:var(--soft);font-size:10px}
 details{border:1px solid var(--line);border-radius:.4rem;padding:.4rem .8rem;margin:.5rem 0}
 summary{cursor:pointer}
 pre{white-space:pre-wrap;background:var(--tint);padding:.6rem .8rem;border-radius:.4rem;margin:.3rem 0;
@@ -56,7 +58,8 @@ thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%
 table,tbody,tr,th,td{display:block;width:100%}
 tr{padding:.6rem 0;border-bottom:1px solid var(--line)}
 th,td{border:0;padding:.15rem 0}
-td[data-l]::before{content:attr(data-l);display:block;color:var(--soft);font-size:.8rem}
+td[data-l]{display:grid;grid-template-columns:8.5rem minmax(0,1fr);gap:.6rem}
+td[data-l]::before{content:attr(data-l);color:var(--soft);font-size:.8rem;line-height:1.7}
 .bar{max-width:none}}
 @media print{details{break-inside:avoid}}
 """
@@ -78,7 +81,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> s
     top = "".join(f'<th scope="col">{esc(h)}</th>' for h in head)
     body = "".join(
         f'<tr><th scope="row">{first}</th>'
-        + "".join(f'<td data-l="{esc(h)}">{cell}</td>' for h, cell in zip(head[1:], rest, strict=True))
+        + "".join(
+            f'<td data-l="{esc(h)}"><span>{cell}</span></td>' for h, cell in zip(head[1:], rest, strict=True)
+        )
         + "</tr>"
         for first, *rest in rows
     )
@@ -102,7 +107,10 @@ def rate_cell(rate: Rate, words: Wording) -> str:
     low, high, middle = (round(100 * v, 1) for v in (rate.low, rate.high, rate.rate))
     bar = f'<span class="bar" aria-hidden="true"><i style="left:{low}%;width:{max(high - low, 0.5):.1f}%"></i><u style="left:{min(middle, 99)}%"></u></span>'
     of = esc(words("of", events=rate.events, n=rate.n))
-    return f'<span class="rate"><b>{percent(rate.rate)}</b> {interval(rate.low, rate.high)}{bar}<span class="soft">{of}</span></span>'
+    bounds = f'<span class="no">{interval(rate.low, rate.high)}</span>'
+    return (
+        f'<span class="rate"><b>{percent(rate.rate)}</b> {bounds}{bar}<span class="soft">{of}</span></span>'
+    )
 
 
 def change_cell(change: Change, words: Wording) -> str:
@@ -110,7 +118,7 @@ def change_cell(change: Change, words: Wording) -> str:
     if change.difference is None:
         return f'<span class="soft">{esc(words("no_cases"))}</span>'
     value = esc(words("points", value=signed(change.difference)))
-    bounds = f"[{signed(change.low)} … {signed(change.high)}]"
+    bounds = f'<span class="no">[{signed(change.low)} … {signed(change.high)}]</span>'
     counts = f"+{change.gained} −{change.lost} n={change.n}"
     p = f"p={p_value(change.p)} ({p_value(change.p_holm)})".replace("=<", "<")
-    return f'<b>{value}</b> {bounds}<br><span class="soft">{counts}, {esc(p)}</span>'
+    return f'<span><b>{value}</b> {bounds}<br><span class="soft">{counts}, {esc(p)}</span></span>'

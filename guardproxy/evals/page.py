@@ -51,7 +51,7 @@ def _gates(report: Report, words: Wording) -> str:
             f"{words('nothing') if g.value is None else percent(g.value)} <span class='soft'>({g.at}, n={g.n})</span>",
             percent(g.max), _kept(g.kept, words),
         ]
-        for g in report.gates
+        for g in sorted(report.gates, key=lambda g: g.kept)
     ]  # fmt: skip
     head = [words(k) for k in ("bound", "arm", "value", "most", "verdict")]
     state = "kept" if report.passed else "broken"
@@ -77,13 +77,32 @@ def _both(report: Report, words: Wording) -> str:
     head = [words(k) for k in ("arm", "attack_success", "over_refusal", "unknown")]
     return (
         f'<h2>{esc(words("both"))}</h2><p>{esc(words("both_note"))}</p><div class="two">'
-        f"<figure>{plot(report.arms, words)}</figure><div>{table(head, rows, words('both'))}</div></div>"
+        f"<figure>{plot(report.arms, words)}</figure>{_short(report, words)}</div>{table(head, rows, words('both'))}"
     )
+
+
+def _short(report: Report, words: Wording) -> str:
+    """Each arm in a sentence, for those who read no more."""
+    rates = {a.name: a.sides for a in report.arms}
+    before = {c.arm: rates[c.baseline] for c in report.changes}
+    items = []
+    for i, arm in enumerate(report.arms):
+        told = [
+            words(
+                "short_change" if arm.name in before else "short",
+                was=percent(getattr(before.get(arm.name), side).rate) if arm.name in before else "",
+                now=percent(getattr(arm.sides, side).rate), what=words(f"short_{side}"),
+            )
+            for side in ("attack_success", "over_refusal")
+        ]  # fmt: skip
+        items.append(f"<li>{dot(i)}<b>{esc(arm.name)}</b><br>{'<br>'.join(map(esc, told))}</li>")
+    return f'<ul class="short">{"".join(items)}</ul>'
 
 
 def _arm(index: int, arm: ArmFigures) -> str:
     versions = ", ".join(arm.versions)
-    served = f'<br><span class="soft">{esc(arm.policy)} {esc(versions)}</span>' if arm.policy else ""
+    name = "" if arm.policy == arm.name else f"{arm.policy} "
+    served = f'<br><span class="soft">{esc(name + versions)}</span>' if arm.policy else ""
     return f"{dot(index)}{esc(arm.name)}{served}"
 
 
@@ -99,8 +118,8 @@ def cautions_told(report: Report, words: Wording) -> Iterator[str]:
     for caution in report.cautions:
         about = caution.about
         if caution.code == "judge_flips":
-            judge, _, probe = about.rpartition(": ")
-            about = f"{judge} ({words(probe)})"
+            flipped = [p for p in report.probes if p.judge == caution.about and p.flips]
+            about += f" ({', '.join(f'{words(p.probe)} {p.flips}/{p.n}' for p in flipped)})"
         yield words(caution.code, about=about, count=caution.count, of=caution.of)
 
 

@@ -10,7 +10,7 @@ from guardproxy.evals.markup import colour, esc
 from guardproxy.evals.wording import Wording, percent
 
 WIDTH, HEIGHT = 400, 330
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 56, 20, 14, 46
 SCALES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 RADIUS = 8
 AWAY = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guardproxy.evals.figures import Report
+from guardproxy.evals.page import cautions_told
 from guardproxy.evals.statistics import Rate
 from guardproxy.evals.wording import Wording, interval, percent
 
@@ -21,8 +22,7 @@ def _lines(report: Report) -> Iterator[str]:
     for arm in report.arms:
         sides = arm.sides
         yield f"{arm.name:{width}}  {_rate(sides.attack_success):28}  {_rate(sides.over_refusal)}"
-    for caution in report.cautions:
-        yield "! " + words(caution.code, about=caution.about, count=caution.count, of=caution.of)
+    yield from (f"! {told}" for told in cautions_told(report, words))
 
 
 def _rate(rate: Rate) -> str:

@@ -41,6 +41,10 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
         "Attack success against over-refusal: {points}",
         "攻撃成功率と過剰拒否率: {points}",
     ),
+    "short": ("{what}: {now}", "{what}: {now}"),
+    "short_change": ("{what}: {was} → {now}", "{what}: {was} → {now}"),
+    "short_attack_success": ("attacks that succeed", "成功する攻撃"),
+    "short_over_refusal": ("benign requests declined", "断られる問題のない依頼"),
     "attack_success": ("Attack success", "攻撃成功率"),
     "over_refusal": ("Over-refusal", "過剰拒否率"),
     "added_refusals": ("Added refusals", "拒否の増加"),
@@ -69,8 +73,8 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
         "{about}: {count}件の回答で、偶然をわずかに上回る一致しかありません。判定器ごとの数字を見てください。",
     ),
     "judge_flips": (
-        "{about}: the judge changed its verdict on {count} of {of} answers although it must not.",
-        "{about}: 変えてはならない判定を、{of}件中{count}件で変えました。",
+        "{about}: this judge gave {count} of {of} probes a verdict that it must not give. Its rates are as weak.",
+        "{about}: この判定器は、{of}件の試験のうち{count}件で、してはならない判定をしました。率も同じ程度に不確かです。",
     ),
     "missing": (
         "{about}: {count} of {of} answers are errors or unreadable, and stand in no rate.",
