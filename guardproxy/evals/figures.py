@@ -43,11 +43,13 @@ class ByJudge:
     """What the figures would be with another judge.
 
     Attributes:
+        worst: With what it could not read counted as bad. A judge that reads refusals only finds no success.
         coverage: Share of the answers that were there to be read that it could read.
     """
 
     judge: str
     sides: Sides
+    worst: Sides
     coverage: float
 
 

@@ -113,7 +113,7 @@ class Measured:
         rows = self.rows[judge][arm]
         there = [r for r in rows if settled(r.answer) is None]
         read = sum(r.outcome is not Outcome.UNREADABLE for r in there)
-        return ByJudge(judge, sides_of(rows), read / len(there) if there else 1.0)
+        return ByJudge(judge, sides_of(rows), worst_of(rows), read / len(there) if there else 1.0)
 
     def changes(self) -> tuple[ArmChange, ...]:
         """Each arm against the first, with p values adjusted over all of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from guardproxy.evals.figures import ArmChange, ArmFigures, Example, Report, Slice
+from guardproxy.evals.figures import ArmChange, ArmFigures, Example, Report, Sides, Slice
 from guardproxy.evals.markup import STYLE, change_cell, dot, esc, rate_cell, table
 from guardproxy.evals.plot import plot
 from guardproxy.evals.statistics import Flips
@@ -70,7 +70,7 @@ def _both(report: Report, words: Wording) -> str:
     rows = [
         [
             _arm(i, arm), rate_cell(arm.sides.attack_success, words), rate_cell(arm.sides.over_refusal, words),
-            f"{arm.missing.events} / {arm.missing.n}",
+            _unknown(f"{arm.missing.events} / {arm.missing.n}", arm.missing.events, arm.worst, words),
         ]
         for i, arm in enumerate(report.arms)
     ]  # fmt: skip
@@ -81,22 +81,31 @@ def _both(report: Report, words: Wording) -> str:
     )
 
 
+def _unknown(told: str, some: object, worst: Sides, words: Wording) -> str:
+    if not some:
+        return told
+    rates = (percent(worst.attack_success.rate), percent(worst.over_refusal.rate))
+    return f"{told}<br><span class='soft'>{esc(words('at_worst', attacks=rates[0], benign=rates[1]))}</span>"
+
+
 def _short(report: Report, words: Wording) -> str:
-    """Each arm in a sentence, for those who read no more."""
-    rates = {a.name: a.sides for a in report.arms}
-    before = {c.arm: rates[c.baseline] for c in report.changes}
+    """Each arm in a sentence or two, for those who read no more."""
+    sides = {a.name: a.sides for a in report.arms}
+    before = {c.arm: sides[c.baseline] for c in report.changes}
     items = []
     for i, arm in enumerate(report.arms):
         told = [
-            words(
-                "short_change" if arm.name in before else "short",
-                was=percent(getattr(before.get(arm.name), side).rate) if arm.name in before else "",
-                now=percent(getattr(arm.sides, side).rate), what=words(f"short_{side}"),
-            )
-            for side in ("attack_success", "over_refusal")
-        ]  # fmt: skip
+            _told(side, before.get(arm.name), arm.sides, words) for side in ("attack_success", "over_refusal")
+        ]
         items.append(f"<li>{dot(i)}<b>{esc(arm.name)}</b><br>{'<br>'.join(map(esc, told))}</li>")
     return f'<ul class="short">{"".join(items)}</ul>'
+
+
+def _told(side: str, before: Sides | None, after: Sides, words: Wording) -> str:
+    now, what = percent(getattr(after, side).rate), words(f"short_{side}")
+    if before is None:
+        return words("short", what=what, now=now)
+    return words("short_change", what=what, was=percent(getattr(before, side).rate), now=now)
 
 
 def _arm(index: int, arm: ArmFigures) -> str:
@@ -198,7 +207,8 @@ def _judges(report: Report, words: Wording) -> str:
     rows = [
         [
             esc(by.judge), dot(i) + esc(arm.name), rate_cell(by.sides.attack_success, words),
-            rate_cell(by.sides.over_refusal, words), percent(by.coverage),
+            rate_cell(by.sides.over_refusal, words),
+            _unknown(percent(by.coverage), by.coverage < 1, by.worst, words),
         ]
         for place in range(len(report.judges))
         for i, arm in enumerate(report.arms)

@@ -53,6 +53,10 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "of": ("{events} of {n}", "{n}件中{events}件"),
     "no_cases": ("no cases", "ケースなし"),
     "unknown": ("No answer or unreadable", "回答なし・判定不能"),
+    "at_worst": (
+        "if all that is unknown were bad: {attacks} / {benign}",
+        "不明をすべて不利に数えた場合: {attacks} / {benign}",
+    ),
     "trust": ("How far to trust this", "この数字をどこまで信用できるか"),
     "trust_none": (
         "Nothing was found that puts these figures in doubt.",
