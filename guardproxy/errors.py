@@ -102,3 +102,7 @@ class RowError(GuardproxyError):
 
 class EvalError(GuardproxyError):
     """An evaluation cannot be run or read as asked; the message says what was expected and what came."""
+
+
+class SuiteError(GuardproxyError):
+    """A suite cannot be read or drawn; the message holds `file:line: field: what`."""
