@@ -63,10 +63,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _eval_parser(parser: argparse.ArgumentParser) -> None:
-    from guardproxy.evals import arguments
+    from guardproxy.evals import arguments, suite_commands
 
     whats = parser.add_subparsers(required=True, metavar="WHAT")
     arguments.add(whats)
+    suite_commands.add_parsers(whats)
 
 
 def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
