@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 
 def add_parsers(whats: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -12,6 +13,14 @@ def add_parsers(whats: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     check = suite.add_parser("check", help="say what a suite holds and what is wrong with it")
     check.add_argument("suite", metavar="SUITE", help="a path, starter, or ADAPTER:PATH")
     check.set_defaults(run=_check)
+    new = whats.add_parser("new", help="make a suite for your own service")
+    new.add_argument("out", type=Path, metavar="OUT", help="a new directory")
+    new.add_argument(
+        "--from", dest="requests", type=Path, metavar="FILE", help="own requests instead of an interview"
+    )
+    new.add_argument("--name", help="of the suite (with --from; default: the directory's)")
+    new.add_argument("--language", metavar="CODE", help="of the interview (en, ja), or of the requests")
+    new.set_defaults(run=_new)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -27,3 +36,25 @@ def _check(arguments: argparse.Namespace) -> int:
     for line in wrong:
         sys.stdout.write(f"wrong: {line}\n")
     return 1 if wrong else 0
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from guardproxy.evals import new_suite
+    from guardproxy.evals.survey import counts, doubts
+
+    out: Path = arguments.out
+    if arguments.requests is not None:
+        suite = new_suite.from_requests(
+            out, arguments.requests, arguments.name or out.name, arguments.language
+        )
+    else:
+        language = arguments.language if arguments.language in new_suite.QUESTIONS else "en"
+        suite = new_suite.from_interview(out, new_suite.interview(input, language))
+    for line in counts(suite):
+        sys.stdout.write(f"{line}\n")
+    for line in doubts(suite):
+        sys.stdout.write(f"worth a look: {line}\n")
+    sys.stdout.write(
+        f"written to {out}: read it through and correct it; what the fields mean: docs/suites.md\n"
+    )
+    return 0
