@@ -40,9 +40,7 @@ def test_groups_point_at_their_own_first_member(texts: list[str]) -> None:
 
 
 def test_four_thousand_requests_take_seconds() -> None:
-    texts = [
-        f"Question {n} about matter {n * 7919 % 10007} of customer {n * 31 % 997}" for n in range(4_000)
-    ]
+    texts = [f"Question {n} about matter {n * 7919 % 10007} of customer {n * 31 % 997}" for n in range(4_000)]
     started = time.perf_counter()
     groups_of(texts)
     assert time.perf_counter() - started < 20
