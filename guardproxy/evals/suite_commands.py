@@ -21,6 +21,11 @@ def add_parsers(whats: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     new.add_argument("--name", help="of the suite (with --from; default: the directory's)")
     new.add_argument("--language", metavar="CODE", help="of the interview (en, ja), or of the requests")
     new.set_defaults(run=_new)
+    export = whats.add_parser("export", help="write a run's answers and labels for another tool")
+    export.add_argument("directory", type=Path, metavar="DIR", help="of the run")
+    export.add_argument("--to", choices=("inspect",), required=True, help="inspect: logs of inspect_ai")
+    export.add_argument("--out", type=Path, metavar="DIR", help="default: a directory in the run's")
+    export.set_defaults(run=_export)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -57,4 +62,14 @@ def _new(arguments: argparse.Namespace) -> int:
     sys.stdout.write(
         f"written to {out}: read it through and correct it; what the fields mean: docs/suites.md\n"
     )
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from guardproxy.evals.export import to_inspect
+    from guardproxy.evals.rundir import RunDir
+
+    out = arguments.out or arguments.directory / arguments.to
+    for path in to_inspect(RunDir.opened(arguments.directory), out):
+        sys.stdout.write(f"{path}\n")
     return 0
