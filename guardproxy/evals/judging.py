@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import msgspec
@@ -101,13 +102,19 @@ def compare(
             raise EvalError(
                 f"{file}: no column of labels named {wanted!r}{suggest(wanted, _label_columns(rows))}"
             )
-    people = [n for n in names if n.startswith("human")]
-    reference = human or next((n for n in people if n.endswith("final")), people[0] if people else names[0])
-    pairs = [(reference, n) for n in names if n not in people and n != reference]
-    pairs += [(a, b) for i, a in enumerate(people) for b in people[i + 1 :] if reference not in (a, b)]
+    pairs = _pairs_of(names, human)
     if not pairs:
         raise EvalError(f"{file}: expected at least two columns of labels, got {', '.join(names) or 'none'}")
     return [c for a, b in pairs for c in _counted(a, b, _column(rows, a), _column(rows, b))]
+
+
+def _pairs_of(names: Sequence[str], human: str | None) -> list[tuple[str, str]]:
+    """The reference with each judge, then people with each other."""
+    people = [n for n in names if n.startswith("human")]
+    finals = [n for n in people if n.endswith("final")]
+    reference = human or next(iter([*finals, *people, *names]), "")
+    pairs = [(reference, n) for n in names if n not in people and n != reference]
+    return pairs + [(a, b) for a, b in combinations(people, 2) if reference not in (a, b)]
 
 
 def _label_columns(rows: Sequence[Row]) -> list[str]:
@@ -150,9 +157,8 @@ def _read_by(rows: Sequence[Row], judges: Sequence[Judge]) -> list[Compared]:
     columns = {j.name: asyncio.run(_labels(j, rows)) for j in judges}
     found = [c for name, column in columns.items() for c in _counted("human", name, human, column)]
     names = list(columns)
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            found.extend(_counted(one, other, columns[one], columns[other]))
+    for one, other in combinations(names, 2):
+        found.extend(_counted(one, other, columns[one], columns[other]))
     return found
 
 
