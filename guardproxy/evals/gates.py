@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from guardproxy.errors import EvalError
 from guardproxy.evals.figures import ArmFigures, GateResult, Report
 from guardproxy.evals.statistics import Change, Rate
-from guardproxy.yamldoc import Document, suggest
+from guardproxy.yamldoc import Document, Place, suggest
 
 
 class BoundFile(BaseModel):
@@ -62,23 +62,35 @@ class Bound:
     place: str
 
 
+class _GateDocument(Document):
+    """One bound may stand without a list; errors then name its own place."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text, path, EvalError)
+        self._alone: frozenset[str] = frozenset()
+        if isinstance(self.value, dict):
+            self._alone = frozenset(k for k, v in self.value.items() if isinstance(v, dict))
+            self.value = {k: [v] if k in self._alone else v for k, v in self.value.items()}
+
+    def place(self, place: Place) -> Place:
+        """Where it stands in the file as it was written."""
+        return (place[0], *place[2:]) if len(place) > 1 and place[0] in self._alone else place
+
+    def error(self, place: Place, message: str) -> Exception:
+        """As `Document.error`."""
+        return super().error(self.place(place), message)
+
+
 def load(path: Path) -> tuple[Bound, ...]:
     """The bounds of a file.
 
     Raises:
         EvalError: `file:line: field: what was expected and what came`.
     """
-    document = Document(path.read_text("utf-8"), path, EvalError)
-    single = isinstance(document.value, dict) and {
-        k for k, v in document.value.items() if isinstance(v, dict)
-    }
-    if isinstance(document.value, dict):
-        document.value = {k: [v] if isinstance(v, dict) else v for k, v in document.value.items()}
+    document = _GateDocument(path.read_text("utf-8"), path)
     read = document.validate(GateFile)
     found = tuple(
-        Bound(
-            name, one, f"{path}:{document.line((name,) if single and name in single else (name, i))}: {name}"
-        )
+        Bound(name, one, f"{path}:{document.line(document.place((name, i)))}: {name}")
         for name in BOUNDS
         for i, one in enumerate(getattr(read, name))
     )
