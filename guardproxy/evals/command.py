@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
 import os
 import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from guardproxy import __version__
 from guardproxy.errors import EvalError
 from guardproxy.evals import arms as arms_module
-from guardproxy.evals import gates, reporting
+from guardproxy.evals import gates, pictures, reporting
+from guardproxy.evals import suite as suite_module
 from guardproxy.evals.asking import HttpAsker, base_url
 from guardproxy.evals.case import Case, Suite
 from guardproxy.evals.figures import Report
@@ -45,14 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         EvalError: Something is not usable as given, or the target does not answer.
     """
-    suite = limited(_module("suite").load(arguments.suite), arguments.limit)
+    suite = limited(suite_module.load(arguments.suite), arguments.limit)
     arms = arms_module.parse(arguments.arms)
     bounds = gates.load(arguments.gate) if arguments.gate else ()
     gates.known_arms(bounds, [a.name for a in arms])
     judges_of(arguments.judges, arguments.judge_key)  # what is wrong with it is said before hours are spent
     folder = arguments.out or _fresh(suite.name)
     sys.stderr.write(f"guardproxy: {suite.name}, {len(suite.cases)} cases, {len(arms)} arms, into {folder}\n")
-    asyncio.run(_ask(arguments, suite, arms, RunDir(folder), _module("pictures").png_of))
+    asyncio.run(_ask(arguments, suite, arms, RunDir(folder), pictures.png_of))
     arguments.directory = folder
     return score(arguments)
 
@@ -180,11 +179,6 @@ def secret(reference: str, flag: str) -> str:
     if not found.strip():
         raise EvalError(f"{flag}: {reference} holds nothing")
     return found.strip()
-
-
-def _module(name: str) -> Any:
-    """Loaded when a suite is asked for: scoring and reporting need neither suites nor their pictures."""
-    return importlib.import_module(f"guardproxy.evals.{name}")
 
 
 def _fresh(suite: str) -> Path:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -51,14 +50,7 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Suite], None]:
     """Puts a suite built in code where `eval run` finds suites."""
 
     def offer(small: Suite) -> None:
-        def png_of(picture: object) -> bytes:
-            from guardproxy.evals.arms import black_png
-
-            assert isinstance(picture, Drawing)
-            return black_png()
-
-        modules = {"suite": SimpleNamespace(load=lambda _: small), "pictures": SimpleNamespace(png_of=png_of)}
-        monkeypatch.setattr(command, "_module", modules.__getitem__)
+        monkeypatch.setattr(command.suite_module, "load", lambda _: small)
 
     return offer
 
