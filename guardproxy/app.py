@@ -17,6 +17,8 @@ from guardproxy.detectors.base import Resources
 from guardproxy.detectors.offload import Offload
 from guardproxy.errors import KeyFileError, SettingsError
 from guardproxy.exchange import Exchange
+from guardproxy.images.cache import Cache
+from guardproxy.images.fetch import Fetcher, FetchLimits
 from guardproxy.images.intake import Intake
 from guardproxy.inforce import Policies
 from guardproxy.ingress.door import Door
@@ -144,7 +146,9 @@ class Core:
             )
         )
         self._fleet = fleet_of(settings, metrics)
-        self._intake = Intake(settings.image_threads)
+        self._pictures = Cache(settings.images.cache_bytes, metrics)
+        fetcher = Fetcher(limits=FetchLimits(settings.images.fetch_s))
+        self._intake = Intake(settings.images.threads, cache=self._pictures, fetcher=fetcher)
         self._parts = Parts(
             self._fleet,
             self._intake,

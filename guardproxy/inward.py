@@ -50,7 +50,7 @@ class Inward:
         policy = self._plan.policy
         block = policy.block.message
         request = canonical(request, self._parts.tokens, (block.en, block.ja))
-        request = await self._parts.intake.take(request, policy.images)
+        request = await self._parts.intake.take(request, policy.images, self._account.client.name)
         segments = request.segments()
         self._account.requested(request, segments)
         self._refuse_unjudged(segments)

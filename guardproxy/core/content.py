@@ -41,18 +41,20 @@ class ImagePart:
     """A picture in a message.
 
     Attributes:
-        url: `data:` URL. The client's before intake, the proxy's own after it.
+        url: As the client sent it, as text or as bytes of its body; empty after intake.
         place: Where it stands in the client's body.
         detail: `auto`, `low` or `high`, if the client gave one.
-        sha256: Hex digest of the bytes written anew; empty before intake.
+        sent: `data:` URL of the bytes written anew, which are sent on, as JSON text; empty before intake.
+        sha256: Hex digest of those bytes; empty before intake.
         width: Pixels, 0 before intake.
         height: Pixels, 0 before intake.
         texts: What was read in it, in reading order; empty unless a guard of the policy looks at `image_text`.
     """
 
-    url: str
+    url: str | memoryview
     place: str
     detail: str | None = None
+    sent: bytes = field(default=b"", repr=False)
     sha256: str = ""
     width: int = 0
     height: int = 0
