@@ -20,6 +20,7 @@ from guardproxy.exchange import Exchange
 from guardproxy.images.cache import Cache
 from guardproxy.images.fetch import Fetcher, FetchLimits
 from guardproxy.images.intake import Intake
+from guardproxy.images.reader import Reader, ReaderLimits
 from guardproxy.inforce import Policies
 from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import HttpLimits, InFlight, overloaded
@@ -149,10 +150,16 @@ class Core:
         self._pictures = Cache(settings.images.cache_bytes, metrics)
         fetcher = Fetcher(limits=FetchLimits(settings.images.fetch_s))
         self._intake = Intake(settings.images.threads, cache=self._pictures, fetcher=fetcher)
+        tokens = SpecialTokens(upstream.special_tokens)
+        images = settings.images
+        self._reader = Reader(
+            ReaderLimits(images.readers, images.max_waiting, images.read_s), self._pictures, tokens
+        )
         self._parts = Parts(
             self._fleet,
             self._intake,
-            SpecialTokens(upstream.special_tokens),
+            self._reader,
+            tokens,
             metrics,
             Times(
                 settings.streams.hold_s, settings.streams.keep_alive_s, upstream.first_byte_s, upstream.idle_s
@@ -231,15 +238,22 @@ class Core:
     async def readiness(self) -> dict[str, str]:
         """What this worker needs to serve, each `ok` or what is wrong with it.
 
-        Policies and detectors are: they are loaded and warm, or the process would not have started.
+        Policies and detectors are: they are loaded and warm, or the process would not have started. What reads
+        pictures starts beside.
         """
+        self.begin()
         return {
             "policies": "ok",
-            "detectors": "ok",
+            "detectors": self._reader.state,
             "upstream": await self._fleet.state(),
             "audit": "cannot record" if self.audit is not None and self.audit.refuses else "ok",
             "life": "stopping" if self.is_stopping else "ok",
         }
+
+    def begin(self) -> None:
+        """Start what takes long to start, once a policy in force needs it."""
+        if self.policies.reads_pictures:
+            self._reader.begin()
 
     def stop(self) -> None:
         """Serving ends: from now on it is not ready, and what is under way is finished."""
@@ -256,6 +270,7 @@ class Core:
             await asyncio.wait(self._background, timeout=5)
         self._fleet.close()
         self._intake.close()
+        await self._reader.close()
         self._resources.offload.close()
         self._ledger.close()
         if self.audit is not None:

@@ -104,6 +104,7 @@ class Segment:
         kind: `system`, `user`, `assistant`, `tool`, `tools`, `image`, `image_text`, or for an answer
             `content`, `reasoning`, `refusal`, `tool_arguments`: what `looks_at` selects by.
         untrusted: Whether somebody other than the application or its user may have written it.
+        image: The picture; of `image_text`, the one in which it was read.
         turn: Index of the message; -1 outside messages.
     """
 
@@ -178,7 +179,8 @@ def _segments_of(message: Message, turn: int) -> list[Segment]:
         else:
             found.append(Segment("image", part.place, image=part, untrusted=True, turn=turn))
             found.extend(
-                Segment("image_text", read.place, read.text, untrusted=True, turn=turn) for read in part.texts
+                Segment("image_text", read.place, read.text, part, untrusted=True, turn=turn)
+                for read in part.texts
             )
     if message.name:
         found.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Protocol
@@ -28,6 +28,8 @@ class Content:
         memo: What detectors worked out about texts of this exchange, for each other: it ends with it, since
             it holds content, and the time that a shared one saves would tell what others asked.
         hidden: The policy's own texts in the request, when an answer is looked at: what it must not tell.
+        read: Reads the texts in the pictures, and gives all segments with them; None where there are none.
+        tenant: Whose content it is: what is cached for one is not found by another.
     """
 
     segments: tuple[Segment, ...]
@@ -37,6 +39,8 @@ class Content:
     final: bool = True
     memo: Memo = field(default_factory=dict, compare=False)
     hidden: str = ""
+    read: Callable[[], Awaitable[tuple[Segment, ...]]] | None = field(default=None, compare=False)
+    tenant: str = ""
 
 
 class Detector(Protocol):

@@ -57,7 +57,12 @@ def read(engine: RapidOCR, file: bytes) -> list[Line]:
     for text, box, score in zip(found.txts, found.boxes, found.scores, strict=True):
         left, top = np.floor(np.min(box, axis=0))
         right, bottom = np.ceil(np.max(box, axis=0))
-        corners = (max(int(left), 0), max(int(top), 0), min(int(right), rgb.width), min(int(bottom), rgb.height))
+        corners = (
+            max(int(left), 0),
+            max(int(top), 0),
+            min(int(right), rgb.width),
+            min(int(bottom), rgb.height),
+        )
         lines.append((text, corners, round(min(max(float(score), 0.0), 1.0), 4)))
     return lines
 
@@ -66,7 +71,7 @@ def is_plain(image: Image.Image) -> bool:
     """Whether it has one colour only: there is nothing to read in it."""
     extrema = image.getextrema()
     pairs = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    return all(low == high for low, high in pairs)  # type: ignore[misc]  # one pair for each band
+    return all(low == high for low, high in pairs)
 
 
 def warm(engine: RapidOCR) -> None:
@@ -109,7 +114,7 @@ def main() -> None:
     """Serve on stdin and stdout, which nothing else may write to."""
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    os.nice(5)  # beside the proxy's own thread, which others wait for
+    os.nice(10)  # beside the proxy's own thread, which others wait for
     serve(sys.stdin.buffer, sink)
 
 

@@ -11,10 +11,12 @@ import logging
 import struct
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
+from typing import Any
 
 import msgspec
 
@@ -34,6 +36,7 @@ COMMAND = (sys.executable, "-m", "guardproxy.images.ocr_worker")
 RESTART_S = 5.0
 """How long a place stays empty after its process did not even start."""
 MAX_FRAME = 16_000_000
+NO_START = "reading pictures does not start"
 
 Lines = list[tuple[str, tuple[int, int, int, int], float]]
 
@@ -95,6 +98,7 @@ class Reader:
         self._places: list[asyncio.Task[None]] = []
         self._under_way: dict[tuple[str, str], asyncio.Task[tuple[ReadText, ...]]] = {}
         self._ready = 0
+        self._does_not_start = False
 
     def begin(self) -> None:
         """Start the processes, unless they run; nothing waits for them here."""
@@ -127,11 +131,15 @@ class Reader:
                 self.begin()
                 task = asyncio.create_task(self._lines(part, key))
                 self._under_way[tenant, part.sha256] = task
-                task.add_done_callback(lambda _: self._under_way.pop((tenant, part.sha256), None))
+                task.add_done_callback(partial(self._finished, (tenant, part.sha256)))
             found = list(await asyncio.shield(task))
         return tuple(
             replace(line, place=f"{_place(part)}/ocr[{number}]") for number, line in enumerate(found)
         )
+
+    def _finished(self, key: tuple[str, str], task: asyncio.Task[tuple[ReadText, ...]]) -> None:
+        del self._under_way[key]
+        _heard(task)
 
     async def _lines(self, part: ImagePart, key: tuple[str, tuple[str, str, str]]) -> tuple[ReadText, ...]:
         began = perf_counter()
@@ -144,6 +152,8 @@ class Reader:
     async def _asked(self, file: bytes) -> Lines:
         if self._count >= self._limits.max_waiting:
             raise DetectorError("too many pictures wait to be read", "overloaded")
+        if self._does_not_start and not self._ready:
+            raise DetectorError(NO_START)
         job = _Job(file)
         self._count += 1
         try:
@@ -165,6 +175,7 @@ class Reader:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     limit=1 << 20,
+                    start_new_session=True,  # what stops the proxy at a terminal lets it finish first
                 )
             except OSError as error:
                 await self._failed_to_start(str(error))
@@ -173,6 +184,7 @@ class Reader:
                 async with asyncio.timeout(self._limits.start_s):
                     await _receive(process)
                 self._ready += 1
+                self._does_not_start = False
                 try:
                     await self._serve(process)
                 finally:
@@ -186,8 +198,9 @@ class Reader:
 
     async def _failed_to_start(self, why: str) -> None:
         log.error("pictures cannot be read: a reading process did not start: %s", why)
+        self._does_not_start = True
         while self._waiting and not self._ready:
-            _fail(self._waiting.popleft(), "reading pictures does not start")
+            _fail(self._waiting.popleft(), NO_START)
         await asyncio.sleep(RESTART_S)
 
     async def _serve(self, process: asyncio.subprocess.Process) -> None:
@@ -227,15 +240,21 @@ class Reading:
     """What is read in the pictures of one exchange: begun when the first guard asks, and only then.
 
     Args:
-        reader: Reads; None where no policy reads pictures.
-        request: Canonical, its pictures too.
-        tenant: Who sent it.
+        request: Canonical, its pictures too; with what was read in them, once it was.
+        read: Reads them.
     """
 
-    def __init__(self, reader: Reader, request: Request, tenant: str) -> None:
+    def __init__(self, request: Request, read: Callable[[Request], Coroutine[None, None, Request]]) -> None:
         self.request = request
-        self._read: Callable[[], Awaitable[Request]] = lambda: reader.read(request, tenant)
+        self.is_read = False
+        self._read = read
         self._task: asyncio.Task[Request] | None = None
+
+    def of(self, request: Request) -> Reading:
+        """The same for a request that lost something since: not read again, if it was."""
+        other = Reading(request, self._read)
+        other.is_read = self.is_read
+        return other
 
     async def segments(self) -> tuple[Segment, ...]:
         """Everything the model will read, with what was read in the pictures.
@@ -243,17 +262,25 @@ class Reading:
         Raises:
             DetectorError: As `Reader.read`; every guard that asks is told.
         """
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._read())  # type: ignore[assignment]  # a coroutine
-        assert self._task is not None
-        # Other guards wait for it too: who runs out of time leaves it to them.
-        self.request = await asyncio.shield(self._task)
+        if not self.is_read:
+            if self._task is None:
+                self._task = asyncio.create_task(self._read(self.request))
+                self._task.add_done_callback(_heard)
+            # Other guards wait for it too: who runs out of time leaves it to them.
+            self.request = await asyncio.shield(self._task)
+            self.is_read = True
         return self.request.segments()
 
     def close(self) -> None:
         """Nobody asks any more."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._task.cancel()
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """A fault that nobody waits for any more is no surprise."""
+    if not task.cancelled():
+        task.exception()
 
 
 def pictures_of(request: Request) -> list[ImagePart]:
