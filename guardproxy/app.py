@@ -58,9 +58,9 @@ def key_ring(settings: Settings) -> KeyRing:
     return ring
 
 
-def resources_of(settings: Settings) -> Resources:
+def resources_of(settings: Settings, pictures: Cache | None = None) -> Resources:
     """What the detectors of one process share."""
-    return Resources(Offload(settings.detector_threads))
+    return Resources(Offload(settings.detector_threads), pictures or Cache(0))
 
 
 def policies_of(
@@ -131,7 +131,8 @@ class Core:
         self.keys = key_ring(settings)
         self._ledger = Ledger(shared.limits, shared.number, settings.workers if shared.limits else 1)
         self.door = Door(self.keys, self._ledger, metrics)
-        self._resources = resources_of(settings)
+        self._pictures = Cache(settings.images.cache_bytes, metrics)
+        self._resources = resources_of(settings, self._pictures)
         self.policies = policies_of(settings, metrics, self._resources, shared.policies)
         self.audit = audit_of(settings, shared.number, metrics)
         tracing = settings.tracing
@@ -147,7 +148,6 @@ class Core:
             )
         )
         self._fleet = fleet_of(settings, metrics)
-        self._pictures = Cache(settings.images.cache_bytes, metrics)
         fetcher = Fetcher(limits=FetchLimits(settings.images.fetch_s))
         self._intake = Intake(settings.images.threads, cache=self._pictures, fetcher=fetcher)
         tokens = SpecialTokens(upstream.special_tokens)

@@ -46,6 +46,7 @@ class ImagePart:
         detail: `auto`, `low` or `high`, if the client gave one.
         sent: `data:` URL of the bytes written anew, which are sent on, as JSON text; empty before intake.
         sha256: Hex digest of those bytes; empty before intake.
+        source_sha256: Of the client's own file; empty before intake.
         width: Pixels, 0 before intake.
         height: Pixels, 0 before intake.
         texts: What was read in it, in reading order; empty unless a guard of the policy looks at `image_text`.
@@ -56,6 +57,7 @@ class ImagePart:
     detail: str | None = None
     sent: bytes = field(default=b"", repr=False)
     sha256: str = ""
+    source_sha256: str = ""
     width: int = 0
     height: int = 0
     texts: tuple[ReadText, ...] = ()

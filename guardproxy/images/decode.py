@@ -50,10 +50,12 @@ class Picture:
     Attributes:
         sent: `data:` URL of the bytes that the model is sent, as JSON text with its quotes.
         sha256: Hex digest of those bytes.
+        source_sha256: Of the client's own file.
     """
 
     sent: bytes
     sha256: str
+    source_sha256: str
     width: int
     height: int
 
@@ -114,7 +116,7 @@ def normalise(data: bytes, place: str, limits: ImageLimits) -> Picture:
             flat = flatten(ImageOps.exif_transpose(image))
     except BROKEN:
         raise _broken(place) from None
-    return _written(flat, jpeg)
+    return _written(flat, jpeg, sha256(data).hexdigest())
 
 
 def _jpeg_of(image: Image.Image) -> Jpeg | None:
@@ -155,17 +157,18 @@ def content_of(sent: bytes) -> bytes:
 
 def painted(sent: bytes, boxes: Iterable[Box]) -> Picture:
     """A canonical picture with rectangles of it painted black, in its own format."""
-    with Image.open(io.BytesIO(content_of(sent)), formats=("PNG", "JPEG")) as image:
+    file = content_of(sent)
+    with Image.open(io.BytesIO(file), formats=("PNG", "JPEG")) as image:
         jpeg = _jpeg_of(image)
         bare = image.copy()
     brush = ImageDraw.Draw(bare)
     for left, top, right, bottom in boxes:
         brush.rectangle((left, top, right, bottom), fill=0)
     bare.info = {}
-    return _written(bare, jpeg)
+    return _written(bare, jpeg, sha256(file).hexdigest())
 
 
-def _written(flat: Image.Image, jpeg: Jpeg | None) -> Picture:
+def _written(flat: Image.Image, jpeg: Jpeg | None, source: str) -> Picture:
     if jpeg is None:
         written, kind = png.write(flat), b"png"
     else:
@@ -173,7 +176,7 @@ def _written(flat: Image.Image, jpeg: Jpeg | None) -> Picture:
         flat.save(out, "JPEG", quality=jpeg.quality, subsampling=jpeg.sampling)
         written, kind = out.getvalue(), b"jpeg"
     sent = b"".join((b'"data:image/', kind, b";base64,", pybase64.b64encode(written), b'"'))
-    return Picture(sent, sha256(written).hexdigest(), flat.width, flat.height)
+    return Picture(sent, sha256(written).hexdigest(), source, flat.width, flat.height)
 
 
 def _broken(place: str) -> WireError:

@@ -129,7 +129,13 @@ def _canonical(url: str | memoryview, place: str, limits: ImageLimits) -> Pictur
 
 def _as(part: ImagePart, picture: Picture) -> ImagePart:
     return replace(
-        part, url="", sent=picture.sent, sha256=picture.sha256, width=picture.width, height=picture.height
+        part,
+        url="",
+        sent=picture.sent,
+        sha256=picture.sha256,
+        source_sha256=part.source_sha256 or picture.source_sha256,
+        width=picture.width,
+        height=picture.height,
     )
 
 
