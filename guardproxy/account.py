@@ -14,6 +14,7 @@ from guardproxy.core.judge import judge_guards
 from guardproxy.core.verdict import Action, Stage, Verdict
 from guardproxy.detectors.base import Content, Memo
 from guardproxy.detectors.observe import observe
+from guardproxy.images.reader import Reading
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.record import Entry, record_of
@@ -57,6 +58,7 @@ class Account:
         self.memo: Memo = {}
         self.hits: set[str] = set()
         self.reviews: set[str] = set()
+        self.reading: Reading | None = None
         self._plan = plan
         self._audit = beside.audit
         self._started = self._mark = perf_counter()
@@ -72,6 +74,17 @@ class Account:
     def redacted(self, request: Request) -> None:
         """The request lost what guards found in it."""
         self.entry.request, self.entry.segments = request, request.segments()
+
+    def content(self, request: Request) -> Content:
+        """What guards of the input are asked to look at."""
+        reading = self.reading
+        return Content(
+            request.segments(),
+            request.question,
+            memo=self.memo,
+            read=None if reading is None else reading.segments,
+            tenant=self.client.name,
+        )
 
     def judged(self, stage: Stage, verdict: Verdict) -> None:
         """A verdict came in."""
@@ -140,7 +153,7 @@ class Account:
     @property
     def closes_at_once(self) -> bool:
         """Whether `close` never waits: all guards that only watch answer in place."""
-        return self._plan.watches_inline
+        return self._plan.watches_inline and self.reading is None
 
     async def close(self) -> None:
         """Judge with the guards that only watch, then count and record everything once."""
@@ -159,6 +172,9 @@ class Account:
         try:
             await self._watch()
         finally:
+            if self.reading is not None:
+                self.reading.close()
+                entry.segments = self.reading.request.segments()
             self._count()
             self._end_trace(outcome)
             if self._audit is not None:
@@ -210,8 +226,7 @@ class Account:
         self.trace.begin("watch")
         watching = self._plan.watching[Stage.INPUT]
         if watching:
-            content = Content(self.entry.segments, request.question, memo=self.memo)
-            observed = await observe(watching, self._plan.detectors, content, timed)
+            observed = await observe(watching, self._plan.detectors, self.content(request), timed)
             self.judged(Stage.INPUT, judge_guards(policy, watching, observed, self.hits))
         texts = self.entry.texts
         if not texts:

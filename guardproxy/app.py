@@ -17,7 +17,10 @@ from guardproxy.detectors.base import Resources
 from guardproxy.detectors.offload import Offload
 from guardproxy.errors import KeyFileError, SettingsError
 from guardproxy.exchange import Exchange
+from guardproxy.images.cache import Cache
+from guardproxy.images.fetch import Fetcher, FetchLimits
 from guardproxy.images.intake import Intake
+from guardproxy.images.reader import Reader, ReaderLimits
 from guardproxy.inforce import Policies
 from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import HttpLimits, InFlight, overloaded
@@ -55,9 +58,9 @@ def key_ring(settings: Settings) -> KeyRing:
     return ring
 
 
-def resources_of(settings: Settings) -> Resources:
+def resources_of(settings: Settings, pictures: Cache | None = None) -> Resources:
     """What the detectors of one process share."""
-    return Resources(Offload(settings.detector_threads))
+    return Resources(Offload(settings.detector_threads), pictures or Cache(0))
 
 
 def policies_of(
@@ -128,7 +131,8 @@ class Core:
         self.keys = key_ring(settings)
         self._ledger = Ledger(shared.limits, shared.number, settings.workers if shared.limits else 1)
         self.door = Door(self.keys, self._ledger, metrics)
-        self._resources = resources_of(settings)
+        self._pictures = Cache(settings.images.cache_bytes, metrics)
+        self._resources = resources_of(settings, self._pictures)
         self.policies = policies_of(settings, metrics, self._resources, shared.policies)
         self.audit = audit_of(settings, shared.number, metrics)
         tracing = settings.tracing
@@ -144,11 +148,18 @@ class Core:
             )
         )
         self._fleet = fleet_of(settings, metrics)
-        self._intake = Intake(settings.image_threads)
+        fetcher = Fetcher(limits=FetchLimits(settings.images.fetch_s))
+        self._intake = Intake(settings.images.threads, cache=self._pictures, fetcher=fetcher)
+        tokens = SpecialTokens(upstream.special_tokens)
+        images = settings.images
+        self._reader = Reader(
+            ReaderLimits(images.readers, images.max_waiting, images.read_s), self._pictures, tokens
+        )
         self._parts = Parts(
             self._fleet,
             self._intake,
-            SpecialTokens(upstream.special_tokens),
+            self._reader,
+            tokens,
             metrics,
             Times(
                 settings.streams.hold_s,
@@ -231,15 +242,22 @@ class Core:
     async def readiness(self) -> dict[str, str]:
         """What this worker needs to serve, each `ok` or what is wrong with it.
 
-        Policies and detectors are: they are loaded and warm, or the process would not have started.
+        Policies and detectors are: they are loaded and warm, or the process would not have started. What reads
+        pictures starts beside.
         """
+        self.begin()
         return {
             "policies": "ok",
-            "detectors": "ok",
+            "detectors": self._reader.state,
             "upstream": await self._fleet.state(),
             "audit": "cannot record" if self.audit is not None and self.audit.refuses else "ok",
             "life": "stopping" if self.is_stopping else "ok",
         }
+
+    def begin(self) -> None:
+        """Start what takes long to start, once a policy in force needs it."""
+        if self.policies.reads_pictures:
+            self._reader.begin()
 
     def stop(self) -> None:
         """Serving ends: from now on it is not ready, and what is under way is finished."""
@@ -256,6 +274,7 @@ class Core:
             await asyncio.wait(self._background, timeout=5)
         self._fleet.close()
         self._intake.close()
+        await self._reader.close()
         self._resources.offload.close()
         self._ledger.close()
         if self.audit is not None:

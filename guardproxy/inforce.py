@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import cast
 
 from guardproxy import policystore
+from guardproxy.core.policy import Mode
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Detector, Resources
+from guardproxy.detectors.observe import IMAGE_TEXT
 from guardproxy.errors import PolicyError
+from guardproxy.images import reader
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.telemetry.metrics import Metrics
@@ -20,9 +23,21 @@ log = logging.getLogger("guardproxy")
 
 
 def load_policies(directory: Path, resources: Resources | None = None) -> policystore.Revision:
-    """Read a directory of policies with the detectors that are installed."""
+    """Read a directory of policies with the detectors that are installed.
+
+    Raises:
+        PolicyError: One is wrong, or needs what is not installed.
+    """
     build = partial(registry.build, resources=resources or Resources())
-    return policystore.load(directory, registry.DETECTORS, build)
+    revision = policystore.load(directory, registry.DETECTORS, build)
+    for name, loaded in revision.policies.items():
+        for guard in loaded.policy.guards:
+            if IMAGE_TEXT in guard.looks_at and guard.mode is not Mode.OFF and not reader.is_installed():
+                raise PolicyError(
+                    f"{directory}: policy {name}: guards ({guard.name}): looks_at: {IMAGE_TEXT} needs the extra "
+                    f"guardproxy[{reader.EXTRA}], which is not installed"
+                )
+    return revision
 
 
 class InForce:
@@ -74,6 +89,11 @@ class Policies:
         self._in_force = InForce(load_policies(first or directory, resources))
         self._prepared: InForce | None = None
         metrics.set_policies((), self._in_force.versions)
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether any policy in force looks at the text in pictures."""
+        return any(plan.reads_pictures for plan in self._in_force.plans.values())
 
     @property
     def digest(self) -> str:

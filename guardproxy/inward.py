@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from guardproxy.account import Account
 from guardproxy.core.canonical import canonical
@@ -11,9 +12,9 @@ from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import Guard
 from guardproxy.core.redact import redact_request
 from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
-from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
 from guardproxy.errors import WireError
+from guardproxy.images.reader import Reading, pictures_of
 from guardproxy.outward import Plan
 from guardproxy.parts import Parts
 
@@ -50,7 +51,10 @@ class Inward:
         policy = self._plan.policy
         block = policy.block.message
         request = canonical(request, self._parts.tokens, (block.en, block.ja))
-        request = await self._parts.intake.take(request, policy.images)
+        tenant = self._account.client.name
+        request = await self._parts.intake.take(request, policy.images, tenant)
+        if self._plan.reads_pictures and pictures_of(request):
+            self._account.reading = Reading(request, partial(self._parts.reader.read, tenant=tenant))
         segments = request.segments()
         self._account.requested(request, segments)
         self._refuse_unjudged(segments)
@@ -63,6 +67,9 @@ class Inward:
             Blocked: The policy stops the request, or a closed guard could not look.
         """
         verdict = await self._judge(self._plan.acting_input, request)
+        reading = self._account.reading
+        if reading is not None:
+            request = reading.request  # with what was read, if it was
         return await self._redacted(request, verdict) if verdict.redactions else request
 
     async def judge_beside(self, request: Request) -> None:
@@ -73,8 +80,7 @@ class Inward:
         if not guards:
             return ALLOWED
         plan, account = self._plan, self._account
-        content = Content(request.segments(), request.question, memo=account.memo)
-        observed = await observe(guards, plan.detectors, content, account.timed)
+        observed = await observe(guards, plan.detectors, account.content(request), account.timed)
         verdict = judge_guards(plan.policy, guards, observed, account.hits)
         account.judged(Stage.INPUT, verdict)
         if verdict.action is Action.BLOCK:
@@ -87,6 +93,8 @@ class Inward:
             raise Blocked(replace(verdict, action=Action.BLOCK))
         request, boxes = found
         request = await self._parts.intake.paint(request, boxes) if boxes else request
+        if self._account.reading is not None:
+            self._account.reading = self._account.reading.of(request)
         self._account.redacted(request)
         return request
 

@@ -53,6 +53,11 @@ class Plan:
     watches_inline: bool
 
     @property
+    def reads_pictures(self) -> bool:
+        """Whether any guard looks at the text in pictures."""
+        return "image_text" in self.looked_at_input
+
+    @property
     def refuses_unjudged(self) -> bool:
         """Whether text on a channel that no guard looks at cuts the answer."""
         return self.policy.unjudged_refused and self.policy.mode is Mode.ENFORCE

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from guardproxy.core.canonical import SpecialTokens
 from guardproxy.images.intake import Intake
+from guardproxy.images.reader import Reader
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.upstream import Fleet
 
@@ -40,6 +41,7 @@ class Parts:
 
     fleet: Fleet
     intake: Intake
+    reader: Reader
     tokens: SpecialTokens
     metrics: Metrics
     times: Times

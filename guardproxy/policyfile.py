@@ -57,7 +57,8 @@ class ImagesFile(_Model):
     max_count: Annotated[int, Field(ge=0, le=64)] = 8
     max_pixels: Annotated[int, Field(ge=1, le=100_000_000)] = 12_000_000
     max_bytes: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
-    remote: Literal["refuse"] = "refuse"
+    remote: Literal["refuse", "inline"] = "refuse"
+    allow_hosts: list[Annotated[str, Field(pattern=r"^(\*\.)?([a-z0-9-]+\.)+[a-z0-9-]+$")]] = []
     animated: Literal["first_frame", "refuse"] = "first_frame"
 
 
@@ -281,7 +282,12 @@ def _policy(
     read: PolicyFile, version: str, hardening: tuple[core.Hardening, ...], guards: tuple[core.Guard, ...]
 ) -> core.Policy:
     images = core.ImageLimits(
-        read.images.max_count, read.images.max_pixels, read.images.max_bytes, read.images.animated
+        read.images.max_count,
+        read.images.max_pixels,
+        read.images.max_bytes,
+        read.images.animated,
+        read.images.remote,
+        tuple(read.images.allow_hosts),
     )
     combine = tuple(
         core.Combination(c.name, c.at_least, tuple(c.of), Action[c.on_hit.upper()]) for c in read.combine

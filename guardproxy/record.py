@@ -131,7 +131,7 @@ def record_of(entry: Entry, text_hash: TextHash) -> Mapping[str, object]:
 
 def _segment(segment: Segment, text_hash: TextHash) -> Mapping[str, object]:
     image = segment.image
-    if image is None:
+    if image is None or segment.kind != "image":
         return _text(segment.kind, segment.place, segment.text, text_hash)
     return {
         "kind": segment.kind,

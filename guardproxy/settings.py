@@ -157,6 +157,26 @@ class StreamSettings(_Model):
     drain_s: Seconds = 30.0
 
 
+class ImageSettings(_Model):
+    """Work on pictures; each worker has its own.
+
+    Attributes:
+        threads: That decode them and write them anew.
+        cache_bytes: Of what is kept about pictures seen before: canonical bytes, what was read, scores.
+        fetch_s: Longest time for a remote picture, where a policy lets them in.
+        readers: Processes that read text, where a policy's guards look at it; each holds up to a gigabyte.
+        max_waiting: Pictures that may wait to be read, or be in work.
+        read_s: A process that takes longer for one picture is ended.
+    """
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 2
+    cache_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    fetch_s: Seconds = 10.0
+    readers: Annotated[int, Field(ge=1, le=64)] = 1
+    max_waiting: Annotated[int, Field(ge=1)] = 32
+    read_s: Seconds = 60.0
+
+
 class Settings(_Model):
     """Everything that says where things are.
 
@@ -182,7 +202,7 @@ class Settings(_Model):
     admin_host: str = "127.0.0.1"
     admin_port: Port = 8081
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    image_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    images: ImageSettings = ImageSettings()
     detector_threads: Annotated[int, Field(ge=1, le=64)] = 1
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()

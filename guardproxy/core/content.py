@@ -41,19 +41,23 @@ class ImagePart:
     """A picture in a message.
 
     Attributes:
-        url: `data:` URL. The client's before intake, the proxy's own after it.
+        url: As the client sent it, as text or as bytes of its body; empty after intake.
         place: Where it stands in the client's body.
         detail: `auto`, `low` or `high`, if the client gave one.
-        sha256: Hex digest of the bytes written anew; empty before intake.
+        sent: `data:` URL of the bytes written anew, which are sent on, as JSON text; empty before intake.
+        sha256: Hex digest of those bytes; empty before intake.
+        source_sha256: Of the client's own file; empty before intake.
         width: Pixels, 0 before intake.
         height: Pixels, 0 before intake.
         texts: What was read in it, in reading order; empty unless a guard of the policy looks at `image_text`.
     """
 
-    url: str
+    url: str | memoryview
     place: str
     detail: str | None = None
+    sent: bytes = field(default=b"", repr=False)
     sha256: str = ""
+    source_sha256: str = ""
     width: int = 0
     height: int = 0
     texts: tuple[ReadText, ...] = ()
@@ -102,6 +106,7 @@ class Segment:
         kind: `system`, `user`, `assistant`, `tool`, `tools`, `image`, `image_text`, or for an answer
             `content`, `reasoning`, `refusal`, `tool_arguments`: what `looks_at` selects by.
         untrusted: Whether somebody other than the application or its user may have written it.
+        image: The picture; of `image_text`, the one in which it was read.
         turn: Index of the message; -1 outside messages.
     """
 
@@ -176,7 +181,8 @@ def _segments_of(message: Message, turn: int) -> list[Segment]:
         else:
             found.append(Segment("image", part.place, image=part, untrusted=True, turn=turn))
             found.extend(
-                Segment("image_text", read.place, read.text, untrusted=True, turn=turn) for read in part.texts
+                Segment("image_text", read.place, read.text, part, untrusted=True, turn=turn)
+                for read in part.texts
             )
     if message.name:
         found.append(

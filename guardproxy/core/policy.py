@@ -197,12 +197,21 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Bounds of a request's pictures. `max_bytes` counts the decoded file, `max_pixels` one picture."""
+    """Bounds of a request's pictures.
+
+    Attributes:
+        max_pixels: Of one picture.
+        max_bytes: Of one picture's file.
+        remote: `refuse`, or `inline`: the proxy fetches it once and sends its bytes.
+        allow_hosts: From where, by name or `*.DOMAIN`; empty: from any public host.
+    """
 
     max_count: int = 8
     max_pixels: int = 12_000_000
     max_bytes: int = 10_000_000
     animated: str = "first_frame"
+    remote: str = "refuse"
+    allow_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

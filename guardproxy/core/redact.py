@@ -72,6 +72,8 @@ def redact_request(request: Request, hits: Iterable[Finding]) -> tuple[Request, 
         if covered := _boxes(part, by_place):
             boxes[part.place] = covered
             placed.update(by_place.keys() & {part.place, *(read.place for read in part.texts)})
+            left = () if part.place in by_place else part.texts
+            return replace(part, texts=tuple(read for read in left if read.place not in by_place))
         return part
 
     def message_of(message: Message) -> Message:

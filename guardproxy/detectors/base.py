@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors.offload import Offload
 
 Memo = dict[object, object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Content:
         memo: What detectors worked out about texts of this exchange, for each other: it ends with it, since
             it holds content, and the time that a shared one saves would tell what others asked.
         hidden: The policy's own texts in the request, when an answer is looked at: what it must not tell.
+        read: Reads the texts in the pictures, and gives all segments with them; None where there are none.
+        tenant: Whose content it is: what is cached for one is not found by another.
     """
 
     segments: tuple[Segment, ...]
@@ -37,6 +40,8 @@ class Content:
     final: bool = True
     memo: Memo = field(default_factory=dict, compare=False)
     hidden: str = ""
+    read: Callable[[], Awaitable[tuple[Segment, ...]]] | None = field(default=None, compare=False)
+    tenant: str = ""
 
 
 class Detector(Protocol):
@@ -59,16 +64,38 @@ class Detector(Protocol):
         """
 
 
+class Kept(Protocol):
+    """Where what was worked out about pictures is kept, bounded in bytes; see `images.cache.Cache`."""
+
+    def get(self, key: tuple[str, Hashable], kind: type[T]) -> T | None:
+        """The value of a key, if it is still there."""
+
+    def put(self, key: tuple[str, Hashable], value: object, size: int, seconds: float) -> None:
+        """Keep a value of so many bytes that took so many seconds."""
+
+
+class NothingKept:
+    """Keeps nothing."""
+
+    def get(self, key: tuple[str, Hashable], kind: type[T]) -> T | None:
+        """Nothing."""
+
+    def put(self, key: tuple[str, Hashable], value: object, size: int, seconds: float) -> None:
+        """Forget it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What the detectors of one process share; built once by app, so that it outlives a reload.
 
     Attributes:
         offload: Where CPU work runs that is not `inline`.
+        pictures: Where results about pictures are kept, by tenant, detector version and the picture's hash.
         leak_marker: Random, of this process: what hardening hides in the system text, and no answer may hold.
     """
 
     offload: Offload = field(default_factory=Offload)
+    pictures: Kept = field(default_factory=NothingKept)
     leak_marker: str = field(default_factory=lambda: f"gp{token_hex(8)}")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors.base import Content, Detector, Resources
+from guardproxy.detectors.joined import judged_texts
 from guardproxy.detectors.ngram import NgramModel, logistic
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -45,7 +46,7 @@ class TextClassifier:
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each text."""
-        texts = [(s.place, s.text[: self._longest]) for s in content.segments if s.text.strip()]
+        texts = [(p, t[: self._longest]) for p, t in judged_texts(content.segments, content.context)]
         shared = math.log(max(len(texts), 1))
         return tuple(
             Finding(

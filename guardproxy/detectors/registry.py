@@ -48,6 +48,10 @@ DETECTORS: Mapping[str, Entry] = {
     "harmful_request": Entry(
         "guardproxy.detectors.classifiers:harmful_request", ("user", "assistant", "system"), ()
     ),
+    "blank_image": Entry("guardproxy.detectors.blank_image:build", ("image",), ()),
+    "text_in_image": Entry("guardproxy.detectors.text_in_image:build", ("image_text",), ()),
+    "image_hash": Entry("guardproxy.detectors.image_hash:build", ("image",), (), ("file",)),
+    "image_safety": Entry("guardproxy.detectors.image_safety:build", ("image",), (), extra="image-safety"),
     "harmful_answer": Entry(
         "guardproxy.detectors.classifiers:harmful_answer",
         (),

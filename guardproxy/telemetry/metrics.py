@@ -134,12 +134,31 @@ class Metrics:
             "guardproxy_upstream_failures", "Requests to a model server that got no answer, asked elsewhere where possible",
             ("server",), registry=registry,
         )  # fmt: skip
+        self.image_cache_hits = Counter(
+            "guardproxy_image_cache_hits", "Work on pictures that had been done before, by kind",
+            ("kind",), registry=registry,
+        )  # fmt: skip
+        self.image_cache_misses = Counter(
+            "guardproxy_image_cache_misses", "Work on pictures that had to be done, by kind",
+            ("kind",), registry=registry,
+        )  # fmt: skip
+        self.image_cache_saved = Counter(
+            "guardproxy_image_cache_seconds_saved", "Seconds that the work took when it was done first",
+            ("kind",), registry=registry,
+        )  # fmt: skip
+        self.image_cache_bytes = Gauge(
+            "guardproxy_image_cache_bytes", "Bytes that the cache of pictures holds",
+            registry=registry, multiprocess_mode="livesum",
+        )  # fmt: skip
         self.reload_ok.set(1)
         # A counter that begins with its first event shows no increase: these begin at 0.
         for counter, values in (
             (self.policy_reloads, ("ok", "failed")),
             (self.audit_records, ("written", "dropped", "failed")),
             (self.unauthorized, ("no_key", "unknown_key")),
+            (self.image_cache_hits, ("picture",)),
+            (self.image_cache_misses, ("picture",)),
+            (self.image_cache_saved, ("picture",)),
         ):
             for value in values:
                 counter.labels(value)
@@ -160,6 +179,19 @@ class Metrics:
         if timer is None:
             timer = self._timers[detector] = self.detector_seconds.labels(detector)
         timer.observe(seconds)
+
+    def cache_hit(self, kind: str, saved_s: float) -> None:
+        """Work on a picture was found, that once took so many seconds."""
+        self.bound(self.image_cache_hits, kind).inc()
+        self.bound(self.image_cache_saved, kind).inc(saved_s)
+
+    def cache_missed(self, kind: str) -> None:
+        """Work on a picture was not found."""
+        self.bound(self.image_cache_misses, kind).inc()
+
+    def cache_holds(self, size: int) -> None:
+        """How many bytes the cache holds now."""
+        self.image_cache_bytes.set(size)
 
     def server_is(self, server: str, *, up: bool) -> None:
         """A model server answers, or does not."""

@@ -9,6 +9,7 @@ import msgspec
 
 from guardproxy.core.content import Message, Request, Tool
 from guardproxy.errors import WireError
+from guardproxy.wire.cut import cut, placed
 from guardproxy.wire.fields import KNOWN_DROPPED, REFUSED, boolean, short_text, wrong
 
 MAX_DEPTH = 64
@@ -25,6 +26,13 @@ def decode(body: bytes) -> Json:
     Raises:
         WireError: Not UTF-8, not JSON, nested too deeply, or not an object.
     """
+    small, cuts = cut(body)
+    value = _parsed(small)
+    # What was cut out must stand for a picture; a text that only looks like one is read as it is.
+    return value if placed(value, cuts) else _parsed(body)
+
+
+def _parsed(body: bytes) -> Json:
     try:
         value = msgspec.json.decode(body)
         # msgspec lets an escaped lone surrogate through as text that cannot be written again.

@@ -137,7 +137,7 @@ def _part(at: str, value: Json, dropped: list[str]) -> Part:
         image = image.get("url")
     if "uuid" in value:
         dropped.append("uuid")
-    if not isinstance(image, str):
+    if not isinstance(image, str | memoryview):
         raise wrong(f"{at}.image_url.url", "a string", image)
     if detail not in (None, "auto", "low", "high", "original"):
         raise WireError(f"{at}.image_url.detail: expected auto, low or high", param=f"{at}.image_url.detail")

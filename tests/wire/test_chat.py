@@ -13,6 +13,7 @@ from guardproxy.core.content import ImagePart, Message, Request, TextPart, ToolC
 from guardproxy.errors import WireError
 from guardproxy.wire import chat, chat_upstream
 from guardproxy.wire.fields import REFUSED, kind_of
+from tests.fakes import taken
 
 USER = {"role": "user", "content": "hi"}
 TOOL = {
@@ -27,7 +28,7 @@ def parse(limit: int = 10_000, **fields: Any) -> Request:
 
 
 def written(**fields: Any) -> dict[str, Any]:
-    out: dict[str, Any] = json.loads(chat_upstream.write(parse(**fields), model="up", cache_salt="s"))
+    out: dict[str, Any] = json.loads(chat_upstream.write(taken(parse(**fields)), model="up", cache_salt="s"))
     return out
 
 

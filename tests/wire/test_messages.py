@@ -13,6 +13,7 @@ from guardproxy.errors import UpstreamError, WireError
 from guardproxy.wire import messages
 from guardproxy.wire.messages_answer import MessagesAnswer, fault
 from tests.dialects import messages_stream, whole
+from tests.fakes import taken
 
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": True}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}}
@@ -25,7 +26,7 @@ def parse(**fields: Any) -> Request:
 
 
 def written(**fields: Any) -> dict[str, Any]:
-    out: dict[str, Any] = json.loads(messages.write(parse(**fields), model="up", cache_salt="s"))
+    out: dict[str, Any] = json.loads(messages.write(taken(parse(**fields)), model="up", cache_salt="s"))
     return out
 
 
@@ -52,7 +53,7 @@ def test_a_whole_conversation_is_written_anew() -> None:
         "user",
     ]
     assert request.dropped == ("cache_control", "other")
-    body = json.loads(messages.write(request, model="up", cache_salt=None))
+    body = json.loads(messages.write(taken(request), model="up", cache_salt=None))
     assert body["system"] == "one\n\ntwo"
     assert body["messages"] == [
         {"role": "user", "content": [{"type": "text", "text": "look"}, IMAGE]},
