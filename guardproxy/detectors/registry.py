@@ -34,6 +34,12 @@ class Entry:
         return self.input_kinds if stage is Stage.INPUT else self.output_kinds
 
 
+_SPELLED = (
+    ("system", "user", "assistant", "tool", "tools", "image_text"),
+    ("content", "reasoning", "refusal", "tool_arguments"),
+)
+"""Everything with text in it, on both sides: what detectors of spelled things look at."""
+
 DETECTORS: Mapping[str, Entry] = {
     "patterns": Entry(
         "guardproxy.detectors.patterns:build",
@@ -53,6 +59,7 @@ DETECTORS: Mapping[str, Entry] = {
         (),
         ("content", "reasoning", "refusal", "tool_arguments"),
     ),
+    "pii": Entry("guardproxy.detectors.pii:build", *_SPELLED, ("entities",), gives_spans=True),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
 }
 
