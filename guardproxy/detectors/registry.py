@@ -60,6 +60,7 @@ DETECTORS: Mapping[str, Entry] = {
         ("content", "reasoning", "refusal", "tool_arguments"),
     ),
     "pii": Entry("guardproxy.detectors.pii:build", *_SPELLED, ("entities",), gives_spans=True),
+    "secrets": Entry("guardproxy.detectors.secrets:build", *_SPELLED, ("entities",), gives_spans=True),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
 }
 
