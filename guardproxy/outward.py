@@ -251,7 +251,7 @@ class Outward:
         verdict = judge_guards(
             plan.policy, guards, await observe(guards, plan.detectors, content, self._timed)
         )
-        verdict = _placed(verdict, place, window.offset)
+        verdict = _placed(verdict, place, window)
         self._record(verdict)
         if verdict.unavailable:
             self.unavailable.add(gate.choice)
@@ -265,18 +265,29 @@ class Outward:
         return max((suffix(window.text, fresh) for suffix in suffixes if suffix is not None), default=0)
 
 
-def _placed(verdict: Verdict, place: str, offset: int) -> Verdict:
+def _placed(verdict: Verdict, place: str, window: Window) -> Verdict:
     """Spans counted from the channel's start; a redaction that cannot be placed there becomes a block."""
+    offset = window.offset
+    if verdict.action is Action.REDACT and not _can_be_placed(verdict.redactions, place, window):
+        verdict = replace(verdict, action=Action.BLOCK, redactions=())
     if offset and any(f.span is not None for g in verdict.guards for f in g.findings):
         guards = tuple(
             replace(g, findings=tuple(_shift(f, offset) for f in g.findings)) for g in verdict.guards
         )
         verdict = replace(verdict, guards=guards)
-    if verdict.action is not Action.REDACT:
-        return verdict
-    if any(f.place != place for f in verdict.redactions):
-        return replace(verdict, action=Action.BLOCK, redactions=())
     return replace(verdict, redactions=tuple(_shift(f, offset) for f in verdict.redactions))
+
+
+def _can_be_placed(hits: tuple[Finding, ...], place: str, window: Window) -> bool:
+    """Whether what is left is still what its reader expects: arguments stay JSON only if a string alone changes."""
+    if any(f.place != place for f in hits):
+        return False
+    if window.channel != "tool_arguments":
+        return True
+    strings = [match.span() for match in _STRING.finditer(window.text)]
+    return all(
+        f.span is not None and any(a < f.span.start and f.span.end < b for a, b in strings) for f in hits
+    )
 
 
 def _shift(finding: Finding, offset: int) -> Finding:
