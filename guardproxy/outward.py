@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from guardproxy.detectors.base import Content, Detector
 from guardproxy.detectors.observe import Timed, observe
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 
 MAX_WATCHED_CHARS = 100_000
 """Characters of each channel that watching guards and the refusal count are shown."""
@@ -275,19 +277,29 @@ def _placed(verdict: Verdict, place: str, window: Window) -> Verdict:
             replace(g, findings=tuple(_shift(f, offset) for f in g.findings)) for g in verdict.guards
         )
         verdict = replace(verdict, guards=guards)
-    return replace(verdict, redactions=tuple(_shift(f, offset) for f in verdict.redactions))
+    here = (f for f in verdict.redactions if f.place == place)
+    return replace(verdict, redactions=tuple(_shift(f, offset) for f in here))
 
 
 def _can_be_placed(hits: tuple[Finding, ...], place: str, window: Window) -> bool:
-    """Whether what is left is still what its reader expects: arguments stay JSON only if a string alone changes."""
-    if any(f.place != place for f in hits):
-        return False
+    """Whether what is left is still what its reader expects: arguments stay JSON only if a string alone changes.
+
+    A hit in the strings as they read unescaped has no place of its own: it is covered if the text as it stands
+    shows as many of the kind.
+    """
+    here = [f for f in hits if f.place == place]
     if window.channel != "tool_arguments":
-        return True
+        return len(here) == len(hits)
+    shown = Counter((f.detector, f.category) for f in here)
+    if Counter((f.detector, f.category) for f in hits if f.place != place) - shown:
+        return False
     strings = [match.span() for match in _STRING.finditer(window.text)]
-    return all(
-        f.span is not None and any(a < f.span.start and f.span.end < b for a, b in strings) for f in hits
+    inside = all(f.span and any(a < f.span.start and f.span.end < b for a, b in strings) for f in here)
+    escapes = [match.span() for match in _ESCAPE.finditer(window.text)] if "\\" in window.text else []
+    torn = any(
+        f.span and any(a < e < b for e in (f.span.start, f.span.end) for a, b in escapes) for f in here
     )
+    return inside and not torn
 
 
 def _shift(finding: Finding, offset: int) -> Finding:

@@ -62,6 +62,9 @@ TRUE = [
     ("店番 123", "bank_account", "123"),
     ("記号 10120 番号 12345678", "bank_account", "12345678"),
     ("パスポート番号 TK1234567", "passport", "TK1234567"),
+    (r"hello\ntaro@example.com\tbye", "email", "taro@example.com"),
+    (r"\u756a\u53f703-1234-5678", "phone", "03-1234-5678"),
+    (r"\uff10\uff13-1234-567\uff18", "phone", r"\uff10\uff13-1234-567\uff18"),
 ]
 
 FALSE = [
@@ -138,7 +141,7 @@ def test_a_wrong_entity_is_told(entities: object, said: str) -> None:
 
 
 PIECES = [hit for _, _, hit in TRUE] + [text for text, _, _ in TRUE] + [
-    "電話", "カード", "IP ", "v", "口座 ", "普通", "〒", "東京都", "です。", ". ", " ", "\n", "-", "x12", "+", "(", "0", "12", "a", "@", ":", "\u200b", "渋谷区",
+    "\\n", "\\u96fb\\u8a71", "\\uff10\\uff13-1234-5678", "\\", "\\\\", "\\u003", "電話", "カード", "IP ", "v", "口座 ", "普通", "〒", "東京都", "です。", ". ", " ", "\n", "-", "x12", "+", "(", "0", "12", "a", "@", ":", "\u200b", "渋谷区",
 ]  # fmt: skip
 texts = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 noise = st.text("0123456789-. ()+x:@aAfG〒京都市口座番号電話\u200b０－ー", max_size=60)

@@ -61,7 +61,9 @@ def test_the_model_gets_none_of_what_people_wrote(proxy: Start) -> None:
     assert TOKEN not in sent
 
 
-ANSWER = f"ご連絡は taro@example.com か03-1234-5678へ。Token: {TOKEN}, card 4111 1111 1111 1111. Version 1.2.3.4."
+ANSWER = (
+    f"ご連絡は taro@example.com か03-1234-5678へ。Token: {TOKEN}, card 4111 1111 1111 1111. Version 1.2.3.4."
+)
 REDACTED = "ご連絡は [email] か[phone]へ。Token: [github_token], card [card]. Version 1.2.3.4."
 
 
@@ -82,14 +84,33 @@ def calling(arguments: str) -> Script:
 
 
 def test_a_string_in_a_tools_arguments_is_redacted_and_stays_json(proxy: Start) -> None:
-    response = post(proxy(BOTH, calling('{"to": "taro@example.com", "n": [1, 2], "text": "電話 03-1234-5678"}')))
+    response = post(
+        proxy(BOTH, calling('{"to": "taro@example.com", "n": [1, 2], "text": "電話 03-1234-5678"}'))
+    )
     call = response.json()["choices"][0]["message"]["tool_calls"][0]["function"]
     assert json.loads(call["arguments"]) == {"to": "[email]", "n": [1, 2], "text": "電話 [phone]"}
 
 
-@pytest.mark.parametrize("arguments", ['{"card": 4111111111111111}', '{"text": "Hi\\u0020taro\\u0040example.com"}'])
+def test_an_escape_in_a_tools_arguments_is_read_and_stays_whole(proxy: Start) -> None:
+    said = {"text": "電話\n03-1234-5678\n<taro@example.com>", "quote": 'a "b" \\ taro@example.com'}
+    response = post(proxy(BOTH, calling(json.dumps(said))))
+    call = response.json()["choices"][0]["message"]["tool_calls"][0]["function"]
+    assert json.loads(call["arguments"]) == {"text": "電話\n[phone]\n<[email]>", "quote": 'a "b" \\ [email]'}
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"card": 4111111111111111}', '{"card": 4111111111111111, "to": "taro\\u0040example.com"}']
+)
 def test_what_cannot_be_replaced_in_a_tools_arguments_blocks(proxy: Start, arguments: str) -> None:
     response = post(proxy(BOTH, calling(arguments)))
     choice = response.json()["choices"][0]
     assert choice["finish_reason"] == "content_filter"
     assert "tool_calls" not in choice["message"]
+
+
+def test_a_word_that_an_escape_hides_from_its_pattern_blocks(proxy: Start) -> None:
+    policy = "guards:\n  - {name: w, stage: output, detector: patterns, on_hit: redact, patterns: [{id: w, text: blue heron}]}\n"
+    blocked = post(proxy(policy, calling('{"a": "\\u0062lue heron"}'))).json()["choices"][0]
+    assert blocked["finish_reason"] == "content_filter"
+    redacted = post(proxy(policy, calling('{"a": "x\\t blue heron"}'))).json()["choices"][0]
+    assert json.loads(redacted["message"]["tool_calls"][0]["function"]["arguments"]) == {"a": "x\t [w]"}

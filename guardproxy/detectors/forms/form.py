@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding, Span
 from guardproxy.detectors.base import Content
-from guardproxy.detectors.forms.plain import Plain, plain
+from guardproxy.detectors.forms.plain import Plain, plain, unfinished
 
 BEHIND = 256
 """Characters before a place that a form may look at for its context; a gate keeps more than that in sight."""
@@ -90,16 +90,15 @@ class FormDetector:
 
     def held_suffix(self, text: str, fresh: int) -> int:
         """How many characters at the end of `text` may belong to a hit that cannot be told yet."""
-        seen, base = _seen(text, fresh)
-        since = seen.position(fresh - base)
-        limit = self._limit(seen.text, since)
-        if limit >= len(seen.text):
-            return 0
-        return len(text) - base - seen.original(limit, limit + 1)[0]
+        seen, base, end = _seen(text, fresh, final=False)
+        limit = self._limit(seen.text, seen.position(fresh - base))
+        if limit < len(seen.text):
+            end = base + seen.original(limit, limit + 1)[0]
+        return len(text) - max(end, fresh)
 
     def spot(self, text: str, fresh: int = 0, *, final: bool = True) -> list[Hit]:
         """Hits that start at `fresh` or later, in characters of `text`."""
-        seen, base = _seen(text, fresh)
+        seen, base, _ = _seen(text, fresh, final=final)
         since = seen.position(fresh - base)
         limit = len(seen.text) if final else self._limit(seen.text, since)
         return [
@@ -139,9 +138,11 @@ class FormDetector:
                     yield self._finding(part, one.segment)
 
 
-def _seen(text: str, fresh: int) -> tuple[Plain, int]:
+def _seen(text: str, fresh: int, *, final: bool) -> tuple[Plain, int, int]:
+    """The plain text with what precedes it, where it starts and where it ends: before half an escape."""
     base = max(0, fresh - BEHIND)
-    return plain(text[base:] if base else text), base
+    end = len(text) if final else len(text) - unfinished(text)
+    return plain(text[base:end]), base, end
 
 
 def _joined(lines: Sequence[Segment], glue: str) -> tuple[str, list[_Line]]:

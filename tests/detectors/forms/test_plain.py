@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.detectors.forms.plain import plain
+from guardproxy.detectors.forms.plain import plain, unfinished
 
 
 def test_widths_hyphens_spaces_and_digits_of_other_scripts_become_ascii() -> None:
@@ -28,3 +31,22 @@ def test_a_position_is_the_first_visible_character_from_there_on(text: str, at: 
     made = plain(text)
     at = min(at, len(text))
     assert len(plain(text[:at]).text) == made.position(at)
+
+
+@given(st.text('a"\\/\n\t漢０😀', max_size=20), st.booleans())
+def test_json_reads_as_what_it_says_and_no_span_splits_an_escape(text: str, ascii_only: bool) -> None:
+    raw = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+    made = plain(raw)
+    if "😀" not in text:
+        assert made.text == plain(text.replace("\\", "\\\\")).text
+    for at in range(len(made.text)):
+        start, end = made.original(at, at + 1)
+        assert json.loads(f'"{raw[:start]}{raw[end:]}"') is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("a\\", 1), ("a\\u", 2), ("a\\u96f", 5), ("a\\u96fb", 0), ("a\\\\", 0), ("a\\\\u96", 0), ("a\\n", 0)],
+)
+def test_half_an_escape_is_told(text: str, size: int) -> None:
+    assert unfinished(text) == size
