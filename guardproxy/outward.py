@@ -14,12 +14,12 @@ from guardproxy.core.content import Segment
 from guardproxy.core.gate import Event, Gate, State, Window
 from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import GateMode, Guard, Mode, Policy
+from guardproxy.core.redact import stays_json
 from guardproxy.core.verdict import Action, Finding, Span, Stage, Verdict
 from guardproxy.detectors.base import Content, Detector
 from guardproxy.detectors.observe import Timed, observe
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 
 MAX_WATCHED_CHARS = 100_000
 """Characters of each channel that watching guards and the refusal count are shown."""
@@ -293,13 +293,7 @@ def _can_be_placed(hits: tuple[Finding, ...], place: str, window: Window) -> boo
     shown = Counter((f.detector, f.category) for f in here)
     if Counter((f.detector, f.category) for f in hits if f.place != place) - shown:
         return False
-    strings = [match.span() for match in _STRING.finditer(window.text)]
-    inside = all(f.span and any(a < f.span.start and f.span.end < b for a, b in strings) for f in here)
-    escapes = [match.span() for match in _ESCAPE.finditer(window.text)] if "\\" in window.text else []
-    torn = any(
-        f.span and any(a < e < b for e in (f.span.start, f.span.end) for a, b in escapes) for f in here
-    )
-    return inside and not torn
+    return stays_json(window.text, here)
 
 
 def _shift(finding: Finding, offset: int) -> Finding:

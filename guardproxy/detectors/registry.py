@@ -35,10 +35,10 @@ class Entry:
 
 
 _SPELLED = (
-    ("system", "user", "assistant", "tool", "tools", "image_text"),
+    ("system", "user", "assistant", "tool", "image_text"),
     ("content", "reasoning", "refusal", "tool_arguments"),
 )
-"""Everything with text in it, on both sides: what detectors of spelled things look at."""
+"""Everything with text in it that can be redacted, on both sides: what detectors of spelled things look at."""
 
 DETECTORS: Mapping[str, Entry] = {
     "patterns": Entry(

@@ -44,7 +44,8 @@ def letters(text: str) -> Script:
 def test_the_model_gets_none_of_what_people_wrote(proxy: Start) -> None:
     running = proxy(BOTH)
     tool = {"role": "tool", "tool_call_id": "1", "content": f'{{"key": "{TOKEN}"}}'}
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    arguments = json.dumps({"to": "花子 <hanako@example.jp>"})
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     messages = [
         {"role": "system", "content": "担当: suzuki@example.jp"},
         {"role": "user", "content": "電話は０９０－１２３４－５６７８、マイナンバーは123456789018です。"},
@@ -56,6 +57,9 @@ def test_the_model_gets_none_of_what_people_wrote(proxy: Start) -> None:
     assert response.json()["guardproxy"]["action"] == "redact"
     sent = json.dumps(running.upstream.bodies[-1], ensure_ascii=False)
     assert "担当: [email]" in sent
+    assert json.loads(
+        running.upstream.bodies[-1]["messages"][2]["tool_calls"][0]["function"]["arguments"]
+    ) == {"to": "花子 <[email]>"}
     assert "電話は[phone]、マイナンバーは[my_number]です。" in sent
     assert "[github_token]" in sent
     assert TOKEN not in sent
