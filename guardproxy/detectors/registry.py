@@ -61,6 +61,9 @@ DETECTORS: Mapping[str, Entry] = {
     ),
     "pii": Entry("guardproxy.detectors.pii:build", *_SPELLED, ("entities",), gives_spans=True),
     "secrets": Entry("guardproxy.detectors.secrets:build", *_SPELLED, ("entities",), gives_spans=True),
+    "person_names": Entry(
+        "guardproxy.detectors.spacy_names:build", *_SPELLED, gives_spans=True, extra="names"
+    ),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
 }
 
