@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -14,6 +15,7 @@ from guardproxy.core.content import Segment
 from guardproxy.core.gate import Event, Gate, State, Window
 from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import GateMode, Guard, Mode, Policy, Repair
+from guardproxy.core.redact import stays_json
 from guardproxy.core.verdict import Action, Finding, Span, Stage, Verdict
 from guardproxy.detectors.base import Content, Detector
 from guardproxy.detectors.observe import Timed, observe
@@ -280,7 +282,7 @@ class Outward:
         )
         observed = await observe(guards, plan.detectors, content, self._told.timed)
         verdict = judge_guards(plan.policy, guards, observed, self._told.hits)
-        verdict = _placed(verdict, place, window.offset)
+        verdict = _placed(verdict, place, window)
         self._told.judged(Stage.OUTPUT, verdict)
         if verdict.unavailable:
             self.unavailable.add(gate.choice)
@@ -306,18 +308,33 @@ class Outward:
         return max((suffix(window.text, fresh) for suffix in suffixes if suffix is not None), default=0)
 
 
-def _placed(verdict: Verdict, place: str, offset: int) -> Verdict:
+def _placed(verdict: Verdict, place: str, window: Window) -> Verdict:
     """Spans counted from the channel's start; a redaction that cannot be placed there becomes a block."""
+    offset = window.offset
+    if verdict.action is Action.REDACT and not _can_be_placed(verdict.redactions, place, window):
+        verdict = replace(verdict, action=Action.BLOCK, redactions=())
     if offset and any(f.span is not None for g in verdict.guards for f in g.findings):
         guards = tuple(
             replace(g, findings=tuple(_shift(f, offset) for f in g.findings)) for g in verdict.guards
         )
         verdict = replace(verdict, guards=guards)
-    if verdict.action is not Action.REDACT:
-        return verdict
-    if any(f.place != place for f in verdict.redactions):
-        return replace(verdict, action=Action.BLOCK, redactions=())
-    return replace(verdict, redactions=tuple(_shift(f, offset) for f in verdict.redactions))
+    here = (f for f in verdict.redactions if f.place == place)
+    return replace(verdict, redactions=tuple(_shift(f, offset) for f in here))
+
+
+def _can_be_placed(hits: tuple[Finding, ...], place: str, window: Window) -> bool:
+    """Whether what is left is still what its reader expects: arguments stay JSON only if a string alone changes.
+
+    A hit in the strings as they read unescaped has no place of its own: it is covered if the text as it stands
+    shows as many of the kind.
+    """
+    here = [f for f in hits if f.place == place]
+    if window.channel != "tool_arguments":
+        return len(here) == len(hits)
+    shown = Counter((f.detector, f.category) for f in here)
+    if Counter((f.detector, f.category) for f in hits if f.place != place) - shown:
+        return False
+    return stays_json(window.text, here)
 
 
 def _shift(finding: Finding, offset: int) -> Finding:

@@ -25,7 +25,7 @@ GUARD = "guards:\n  - name: a\n    stage: output\n    detector: patterns\n    pa
     ("text", "said"),
     [
         ("guards:\n  - {name: a, stage: input, detector: patern}\n", "p.yaml:4: guards[0].detector: unknown detector 'patern'; did you mean 'patterns'?"),
-        ("guards:\n  - {name: a, stage: input, detector: zzz}\n", "known: harmful_answer, harmful_request"),
+        ("guards:\n  - {name: a, stage: input, detector: zzz}\n", "harmful_answer, harmful_request"),
         ("guards:\n  - name: a\n    stage: input\n    detector: patterns\n    treshold: 0.3\n", "p.yaml:7: guards[0].treshold: unknown key for detector patterns; did you mean 'threshold'?"),
         ("images: {max_cout: 3}\n", "p.yaml:3: images.max_cout: unknown key; did you mean 'max_count'?"),
         (GUARD + "    threshold: 1.5\n", "p.yaml:8: guards[0].threshold: input should be less than or equal to 1, got 1.5"),

@@ -34,6 +34,12 @@ class Entry:
         return self.input_kinds if stage is Stage.INPUT else self.output_kinds
 
 
+_SPELLED = (
+    ("system", "user", "assistant", "tool", "image_text"),
+    ("content", "reasoning", "refusal", "tool_arguments"),
+)
+"""Everything with text in it that can be redacted, on both sides: what detectors of spelled things look at."""
+
 DETECTORS: Mapping[str, Entry] = {
     "patterns": Entry(
         "guardproxy.detectors.patterns:build",
@@ -59,6 +65,11 @@ DETECTORS: Mapping[str, Entry] = {
     ),
     "prompt_leak": Entry(
         "guardproxy.detectors.prompt_leak:build", (), ("content", "reasoning", "refusal", "tool_arguments")
+    ),
+    "pii": Entry("guardproxy.detectors.pii:build", *_SPELLED, ("entities",), gives_spans=True),
+    "secrets": Entry("guardproxy.detectors.secrets:build", *_SPELLED, ("entities",), gives_spans=True),
+    "person_names": Entry(
+        "guardproxy.detectors.spacy_names:build", *_SPELLED, gives_spans=True, extra="names"
     ),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from guardproxy.core.content import ImagePart, Message, ReadText, Request, TextPart, Tool
-from guardproxy.core.redact import redact, redact_request
+from guardproxy.core.content import ImagePart, Message, ReadText, Request, TextPart, Tool, ToolCall
+from guardproxy.core.redact import redact, redact_request, stays_json
 from guardproxy.core.verdict import Finding, Span
 
 PICTURE = ImagePart(
@@ -42,8 +42,36 @@ def test_a_hit_of_a_whole_picture_covers_all_of_it() -> None:
     found = redact_request(REQUEST, [hit("messages[0].content[1]")])
     assert found is not None
     assert found[1] == {"messages[0].content[1]": ((0, 0, 90, 60),)}
-    assert found[0] == REQUEST
+    picture = found[0].messages[0].parts[1]
+    assert isinstance(picture, ImagePart)
+    assert picture.texts == ()  # what stood there is gone, for every guard after this one
 
 
 def test_a_hit_where_nothing_can_be_replaced_is_told() -> None:
     assert redact_request(REQUEST, [hit("tools[0]", (0, 3))]) is None
+
+
+CALL = "send"
+
+
+def called(arguments: str, *spans: tuple[int, int]) -> str | None:
+    """A call's arguments once these spans of them are redacted."""
+    message = Message("assistant", (), "messages[0]", tool_calls=(ToolCall("1", CALL, arguments),))
+    start = len(CALL) + 1
+    hits = [hit("messages[0].tool_calls[0]", (a + start, b + start)) for a, b in spans]
+    found = redact_request(Request("m", (message,)), hits)
+    return None if found is None else found[0].messages[0].tool_calls[0].arguments
+
+
+def test_a_calls_arguments_stay_json_or_nothing_is_sent() -> None:
+    assert called('{"a": "x 12 y"}', (9, 11)) == '{"a": "x [phone] y"}'
+    assert called('{"a": 12}', (6, 8)) is None
+    assert called('{"a": "12"}', (6, 10)) is None
+    assert called('{"a": "\\n12"}', (8, 11)) is None
+    assert called('{"a": "\\n12"}', (7, 11)) == '{"a": "[phone]"}'
+    assert called('{"a": "12"}', (-3, -1)) is None
+
+
+def test_a_hit_without_a_span_is_not_placed_in_json() -> None:
+    assert not stays_json('{"a": "b"}', [hit("x")])
+    assert stays_json('{"a": "b"}', [])

