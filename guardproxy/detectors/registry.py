@@ -85,13 +85,13 @@ def build(name: str, parameters: Mapping[str, object], resources: Resources) -> 
     module, _, function = entry.path.partition(":")
     try:
         factory: DetectorFactory = getattr(importlib.import_module(module), function)
+        detector = factory(parameters, resources)
     except ImportError as error:
         if entry.extra is None:
             raise
         raise PolicyError(
             f"detector {name} needs the extra guardproxy[{entry.extra}], which is not installed: {error}"
         ) from None
-    detector = factory(parameters, resources)
     warm_up = getattr(detector, "warm_up", None)
     if warm_up is not None:
         warm_up()
