@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import hypothesis.strategies as st
@@ -20,9 +21,14 @@ TEXTS = ["", " ", "hello", "これは試験です", "🙂\u200b\x00", "a" * 50_0
 CLASSIFIERS = ["jailbreak", "harmful_request", "harmful_answer", "refusal"]
 
 
+PARAMETERS: dict[str, dict[str, object]] = {
+    "patterns": {"patterns": [{"id": "p", "text": "hello"}]},
+    "image_hash": {"file": os.devnull},
+}
+
+
 def build(name: str) -> Detector:
-    parameters = {"patterns": [{"id": "p", "text": "hello"}]} if name == "patterns" else {}
-    return registry.build(name, parameters, Resources())
+    return registry.build(name, PARAMETERS.get(name, {}), Resources())
 
 
 def score(name: str, text: str, question: str = "") -> float:
