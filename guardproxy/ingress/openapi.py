@@ -287,7 +287,7 @@ def _faults() -> Schema:
 def _operation(name: str) -> Schema:
     answer: Schema = {
         "description": "The answer, or with `stream: true` its events",
-        "content": _json(_FREE) | {"text/event-stream": {"schema": _TEXT}},
+        "content": _json(_FREE) | {"text/event-stream": {}},
     }
     return {
         "operationId": name,
