@@ -117,7 +117,8 @@ async def serve_alone(settings: Settings, started: Callable[[int, int], None]) -
     """
     metrics = Metrics()
     core = Core(settings, metrics)
-    api, admin = api_server(core), admin_server(admin_app(lambda: metrics.registry, core.readiness))
+    api = api_server(core)
+    admin = admin_server(admin_app(lambda: metrics.registry, core.readiness, core.dialects))
     sockets = bind(settings.host, settings.port), bind(settings.admin_host, settings.admin_port)
     asked = asyncio.Event()
 

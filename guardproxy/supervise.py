@@ -137,7 +137,7 @@ class Supervisor:
         self._keep_copy(policies)
         for number in range(self._settings.workers):
             self._start(api, number)
-        admin = admin_server(admin_app(self._registry, self._readiness))
+        admin = admin_server(admin_app(self._registry, self._readiness, self._settings.dialects))
         tasks = [
             asyncio.create_task(admin.serve([admin_socket])),
             asyncio.create_task(watch(policies.directory, lambda: self._reload(policies), self._asked)),
