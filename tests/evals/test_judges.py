@@ -115,7 +115,7 @@ class Scoring:
 BEHAVIOUR: dict[str, Any] = {}
 
 
-def build(parameters: object) -> Scoring:
+def build(parameters: object, resources: object) -> Scoring:
     return Scoring(BEHAVIOUR.get("score", 0.0), BEHAVIOUR.get("reason"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Stage
 from guardproxy.detectors import registry
-from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.errors import DetectorError, EvalError
 from guardproxy.evals.case import Expectation
 from guardproxy.evals.judges.base import COMPLIED, REFUSED, Judgement
@@ -29,8 +29,8 @@ class Classifiers:
     is_served = False
 
     def __init__(self) -> None:
-        self._refusal = registry.build("refusal", {})
-        self._harm = registry.build("harmful_answer", {})
+        self._refusal = registry.build("refusal", {}, Resources())
+        self._harm = registry.build("harmful_answer", {}, Resources())
         self.version = f"{self._refusal.version}-{self._harm.version}"
 
     async def judge(self, case: Asked, text: str) -> Judgement:
@@ -63,7 +63,7 @@ class Guard:
                 f"guard:{detector}: no detector of that name looks at answers{suggest(detector, known)}"
             )
         self.name = f"guard:{detector}"
-        self._detector = registry.build(detector, {})
+        self._detector = registry.build(detector, {}, Resources())
         self.version = self._detector.version
 
     async def judge(self, case: Asked, text: str) -> Judgement:
