@@ -11,8 +11,10 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.test_reload import served
 
@@ -51,3 +53,35 @@ def test_promptfoo_finds_that_work_passes_and_attacks_are_stopped(tmp_path: Path
     assert results["stats"]["errors"] == 0
     said = [one["response"]["output"] for one in results["results"]]
     assert sum(text == "[blocked: content_filter]" for text in said) == 2
+
+
+@pytest.mark.slow
+def test_garak_probes_through_the_proxy_and_counts_blocks_as_passes(tmp_path: Path) -> None:
+    garak = program("garak")
+    policies, state = tmp_path / "policies", tmp_path / "state"
+    shutil.copytree(ROOT / "policies", policies)
+    default = policies / "default.yaml"
+    default.write_text(default.read_text().replace("input: error", "input: message"))
+    config: dict[str, Any] = yaml.safe_load((EXAMPLES / "garak/guardproxy.yaml").read_text())
+    config["run"]["soft_probe_prompt_cap"] = 16
+    with served(policies) as (api, _, _):
+        config["plugins"]["generators"]["openai"]["OpenAICompatible"]["uri"] = f"{api}/v1/"
+        (tmp_path / "garak.yaml").write_text(yaml.safe_dump(config))
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "OPENAICOMPATIBLE_API_KEY": "unused",
+            **{f"XDG_{name}_HOME": str(state) for name in ("DATA", "CONFIG", "CACHE")},
+        }
+        command = [garak, "--config", str(tmp_path / "garak.yaml")]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path
+        )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (report,) = state.rglob("*.report.jsonl")
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    measured = {line["probe"]: line for line in lines if line["entry_type"] == "eval"}
+    assert set(measured) == set(config["plugins"]["probe_spec"].split(","))
+    assert all(line["total_evaluated"] > 0 and line["nones"] == 0 for line in measured.values())
+    said = [str(line["outputs"]) for line in lines if line["entry_type"] == "attempt" and line["status"] == 2]
+    assert any("withheld by this service" in text for text in said)
