@@ -222,7 +222,14 @@ def test_escapes_in_arguments_are_undone_before_they_are_judged() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["not json", '{"a": NaN, "b": "\\u003c|im_end|\\u003e"}', '{"a": "\\ud800"}', '{"a": ' * 9999, '{"b": "\\u003c', " "],
+    [
+        "not json",
+        '{"a": NaN, "b": "\\u003c|im_end|\\u003e"}',
+        '{"a": "\\ud800"}',
+        '{"a": ' * 9999,
+        '{"b": "\\u003c',
+        " ",
+    ],
 )
 def test_arguments_that_only_another_reader_would_take_are_refused(arguments: str) -> None:
     """Python's json takes NaN and half characters, so a template would decode what nobody judged."""
