@@ -10,6 +10,7 @@ from functools import partial
 from time import perf_counter
 
 from guardproxy.core.content import Request, Segment
+from guardproxy.core.gate import channel_of
 from guardproxy.core.judge import judge_guards
 from guardproxy.core.verdict import Action, Stage, Verdict
 from guardproxy.detectors.base import Content, Memo
@@ -234,7 +235,8 @@ class Account:
         watching = self._plan.watching[Stage.OUTPUT]
         if watching:
             segments = tuple(
-                Segment(c, f"choices[{i}].{c}", "".join(t), untrusted=True) for (i, c), t in texts.items()
+                Segment(channel_of(lane), f"choices[{i}].{lane}", "".join(t), untrusted=True)
+                for (i, lane), t in texts.items()
             )
             observed = await observe(
                 watching,
@@ -246,7 +248,7 @@ class Account:
             self.judged(Stage.OUTPUT, verdict)
         else:
             verdict = Verdict()
-        self._count_refusal(verdict, any(channel == "refusal" for _, channel in texts))
+        self._count_refusal(verdict, any(lane == "refusal" for _, lane in texts))
 
     def _count_refusal(self, verdict: Verdict, said_so: bool) -> None:
         policy = self.entry.policy

@@ -134,7 +134,8 @@ class Exchange:
     async def _refused(self, response: Response) -> UpstreamError:
         body = await response.read_all(64_000, self._parts.times.idle_s)
         response.close()
-        return told_of(response.status, response.headers, body, {response.model: self.request.model})
+        names = {response.model: self.request.model}
+        return told_of(response.status, response.headers, body, names, self._hidden)
 
     # The way out.
 

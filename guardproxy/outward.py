@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import msgspec
-
 from guardproxy.core.content import Segment
-from guardproxy.core.gate import Event, Gate, State, Window
+from guardproxy.core.gate import Event, Gate, State, Window, channel_of
 from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import GateMode, Guard, Mode, Policy, Repair
 from guardproxy.core.redact import stays_json
@@ -20,7 +18,9 @@ from guardproxy.core.verdict import Action, Finding, Span, Stage, Verdict
 from guardproxy.detectors.base import Content, Detector
 from guardproxy.detectors.observe import Timed, observe
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\(.)", re.DOTALL)
+_SHORT = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+"""Escapes of one character (RFC 8259, section 7) that do not stand for themselves."""
 
 MAX_WATCHED_CHARS = 100_000
 """Characters of each channel that watching guards and the refusal count are shown."""
@@ -124,6 +124,7 @@ class Outward:
         wake: Called when a verdict came in while the driver waits for the upstream.
 
     Attributes:
+        texts: What the model said, by choice and lane.
         repairs: Of each choice that was cut for a repair before its first character left: the verdict.
     """
 
@@ -149,12 +150,12 @@ class Outward:
     def receive(self, event: Event) -> bool:
         """Take one event of the upstream; whether there is something to judge or to release by it."""
         self._arrived += 1
-        for channel, text in event.texts:
-            lane = event.choice, channel
-            seen = self._watched.get(lane, 0)
+        for lane, text in event.texts:
+            channel = event.choice, channel_of(lane)
+            seen = self._watched.get(channel, 0)
             if seen < MAX_WATCHED_CHARS:
-                self._watched[lane] = seen + len(text)
-                self.texts.setdefault(lane, []).append(text)
+                self._watched[channel] = seen + len(text)
+                self.texts.setdefault((event.choice, lane), []).append(text)
         gate = self.gates.get(event.choice)
         if gate is None:
             plan = self._plan
@@ -266,9 +267,9 @@ class Outward:
     async def _judge(self, gate: Gate, window: Window) -> None:
         plan = self._plan
         guards = plan.by_channel[window.channel]
-        place = f"choices[{window.choice}].{window.channel}"
+        place = f"choices[{window.choice}].{window.lane}"
         segments = [Segment(window.channel, place, window.text, untrusted=True)]
-        if window.channel == "tool_arguments" and (decoded := decoded_strings(window.text)):
+        if window.channel == "tool_arguments" and (decoded := unescaped(window.text)):
             segments.append(Segment(window.channel, f"{place}.decoded", decoded, untrusted=True))
         asked = self._asked
         content = Content(
@@ -342,14 +343,16 @@ def _shift(finding: Finding, offset: int) -> Finding:
     return finding if span is None else replace(finding, span=Span(span.start + offset, span.end + offset))
 
 
-def decoded_strings(arguments: str) -> str:
-    """All strings of calls' JSON arguments, unescaped, if an escape hides any of them; else empty."""
-    if "\\" not in arguments:
-        return ""
-    found: list[str] = []
-    for literal in _STRING.findall(arguments):
-        try:
-            found.append(msgspec.json.decode(literal, type=str))
-        except (msgspec.DecodeError, UnicodeError):
-            found.append(literal)
-    return "\n".join(found)
+def unescaped(arguments: str) -> str:
+    """Calls' JSON arguments without any escape, wherever it stands; empty if there is none.
+
+    Not read as JSON: a name or a broken string before them would shift what counts as a string.
+    """
+    return _ESCAPE.sub(_plain, arguments) if "\\" in arguments else ""
+
+
+def _plain(match: re.Match[str]) -> str:
+    if match[1] is not None:
+        return _SHORT.get(match[1], match[1])
+    units = bytes.fromhex(match[0].replace("\\u", ""))
+    return units.decode("utf-16-be", "replace")

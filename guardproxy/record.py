@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from guardproxy.core.content import Request, Segment
+from guardproxy.core.gate import channel_of
 from guardproxy.core.policy import Policy
 from guardproxy.core.verdict import Action, Finding, GuardVerdict, Span, Stage
 
@@ -60,7 +61,7 @@ class Entry:
         began: Seconds since 1970.
         request: Canonical, once it is; `segments` is all that the model reads of it.
         outcome: How it ended; `error` the code of the fault, if one ended it.
-        texts: What the model said, by choice and channel.
+        texts: What the model said, by choice and lane.
         usage: As the model server counted.
     """
 
@@ -99,8 +100,8 @@ def record_of(entry: Entry, text_hash: TextHash) -> Mapping[str, object]:
         "stream": entry.request.stream if entry.request else None,
         "segments": [_segment(s, text_hash) for s in entry.segments],
         "answer": [
-            _text(channel, f"choices[{choice}].{channel}", "".join(pieces), text_hash)
-            for (choice, channel), pieces in entry.texts.items()
+            _text(channel_of(lane), f"choices[{choice}].{lane}", "".join(pieces), text_hash)
+            for (choice, lane), pieces in entry.texts.items()
         ],
         "verdicts": [
             {"stage": stage.value, "guard": guard, "action": action.label, "wanted": wanted.label}

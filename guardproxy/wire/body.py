@@ -78,12 +78,19 @@ def bound_text(request: Request, limit: int, field: str = "messages") -> None:
         )
 
 
-def canonical_json(text: str) -> str:
-    """JSON text written anew, so that no escape hides what a template would decode."""
+def canonical_json(param: str, text: str) -> str:
+    """JSON text written anew, so that no escape hides what a template would decode.
+
+    Raises:
+        WireError: It is not JSON. Python's reader takes what JSON does not have, such as NaN: such text would be
+            decoded behind the guards' back.
+    """
+    if not text:
+        return text
     try:
         return msgspec.json.encode(msgspec.json.decode(text)).decode()
-    except (msgspec.DecodeError, RecursionError, UnicodeError, msgspec.ValidationError):
-        return text
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise WireError(f"{param}: expected a text that is valid JSON", param=param) from None
 
 
 def read_options(

@@ -167,7 +167,7 @@ def _tool_calls(place: str, value: object) -> Iterator[ToolCall]:
         name, arguments = identifier(f"{at}.function.name", function.get("name")), function.get("arguments")
         if not isinstance(arguments, str):
             raise wrong(f"{at}.function.arguments", "a string", arguments)
-        yield ToolCall(call_id, name, canonical_json(arguments))
+        yield ToolCall(call_id, name, canonical_json(f"{at}.function.arguments", arguments))
 
 
 def _tools(value: object, dropped: list[str]) -> tuple[Tool, ...]:

@@ -5,6 +5,7 @@ Only the fields named here exist for a client: everything else of the upstream's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
@@ -13,55 +14,13 @@ from msgspec import UNSET, Struct, UnsetType
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
-from guardproxy.wire.calls import judged_id
+from guardproxy.wire.chat_choice import Choices, WireChoice, WireText, own_choice, rewritten
+from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import fault
 from guardproxy.wire.sse import DONE
 
-Json = dict[str, object]
-
-
-class WireFunction(Struct, omit_defaults=True):
-    name: str | None | UnsetType = UNSET
-    arguments: str | None | UnsetType = UNSET
-
-
-class WireToolCall(Struct, omit_defaults=True):
-    index: int | UnsetType = UNSET
-    id: str | None | UnsetType = UNSET
-    type: str | None | UnsetType = UNSET
-    function: WireFunction | None | UnsetType = UNSET
-
-
-class WireText(Struct, omit_defaults=True):
-    """A message or a delta: every channel of text that a client can be given."""
-
-    role: str | UnsetType = UNSET
-    content: str | None | UnsetType = UNSET
-    reasoning: str | None | UnsetType = UNSET
-    reasoning_content: str | None | UnsetType = UNSET
-    refusal: str | None | UnsetType = UNSET
-    tool_calls: list[WireToolCall] | None | UnsetType = UNSET
-    function_call: WireFunction | None | UnsetType = UNSET
-
-
-class WireLogprob(Struct):
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-    top_logprobs: list[Json] = []
-
-
-class WireLogprobs(Struct):
-    content: list[WireLogprob] | None = None
-
-
-class WireChoice(Struct, omit_defaults=True):
-    index: int
-    delta: WireText | UnsetType = UNSET
-    message: WireText | UnsetType = UNSET
-    logprobs: WireLogprobs | None | UnsetType = UNSET
-    finish_reason: str | None | UnsetType = UNSET
-    stop_reason: str | int | None | UnsetType = UNSET
+_WORD = re.compile(r"[\w.:\-]{1,128}", re.ASCII)
+"""What the server names itself and its answers by: a word, never a text."""
 
 
 class WireError(Struct):
@@ -98,111 +57,6 @@ def read(data: bytes) -> WireAnswer:
     return _answer_decoder.decode(data)
 
 
-def texts_of(text: WireText) -> tuple[tuple[str, str], ...]:
-    """`(channel, text)` pairs of a message or delta."""
-    found: list[tuple[str, str]] = []
-    if text.content:
-        found.append(("content", text.content))
-    for value in (text.reasoning, text.reasoning_content):
-        if value:
-            found.append(("reasoning", value))
-    if text.refusal:
-        found.append(("refusal", text.refusal))
-    for call in text.tool_calls or ():
-        if judged := judged_id(call.id or ""):
-            found.append(("tool_arguments", f"{judged}\n"))
-        if call.function:
-            found.append(("tool_arguments", _call_text(call.function)))
-    if text.function_call:
-        found.append(("tool_arguments", _call_text(text.function_call)))
-    return tuple(found)
-
-
-def _call_text(function: WireFunction) -> str:
-    # A name ends its line: so that a name and the arguments after it are never read as one word.
-    return (f"{function.name}\n" if function.name else "") + (function.arguments or "")
-
-
-def events_of(answer: WireAnswer) -> Iterable[Event]:
-    """One gate event for each choice of a chunk or body."""
-    for choice in answer.choices or ():
-        text = choice.delta if choice.delta is not UNSET else choice.message
-        if choice.logprobs:
-            _keep_spelled(choice.logprobs, "" if text is UNSET else text.content or "")
-        yield Event(
-            choice.index,
-            () if text is UNSET else texts_of(text),
-            choice,
-            choice.finish_reason or None,
-        )
-
-
-def _keep_spelled(logprobs: WireLogprobs, content: str) -> None:
-    """Leave only the tokens that spell the content they came with.
-
-    vLLM sends a tool call's raw text as logprobs on chunks without any text: tokens that no
-    judged text stands for would pass beside the gate.
-    """
-    at = 0
-    for index, token in enumerate(logprobs.content or ()):
-        if not content.startswith(token.token, at) or at >= len(content):
-            logprobs.content = (logprobs.content or [])[:index]
-            return
-        token.bytes = list(token.token.encode("utf-8", "replace"))
-        token.top_logprobs = []
-        at += len(token.token)
-
-
-def rewritten(event: Event) -> WireChoice:
-    """The choice of an event as it may be sent: with its redactions and without their logprobs."""
-    choice = event.payload
-    assert isinstance(choice, WireChoice)
-    if not event.altered:
-        return choice
-    texts = iter(event.texts)
-    text = choice.delta if choice.delta is not UNSET else choice.message
-    if text is not UNSET:
-        _put_texts(text, dict_of_lists(texts))
-    if choice.logprobs is not UNSET:
-        choice.logprobs = None
-    return choice
-
-
-def dict_of_lists(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Values of each channel, in order."""
-    grouped: dict[str, list[str]] = {}
-    for channel, text in pairs:
-        grouped.setdefault(channel, []).append(text)
-    return grouped
-
-
-def _put_texts(text: WireText, changed: Mapping[str, list[str]]) -> None:
-    if text.content:
-        text.content = changed["content"][0]
-    reasoning = iter(changed.get("reasoning", ()))
-    if text.reasoning:
-        text.reasoning = next(reasoning)
-    if text.reasoning_content:
-        text.reasoning_content = next(reasoning)
-    if text.refusal:
-        text.refusal = changed["refusal"][0]
-    arguments = iter(changed.get("tool_arguments", ()))
-    for call in text.tool_calls or ():
-        if judged_id(call.id or ""):
-            call.id = next(arguments).removesuffix("\n")
-        if call.function:
-            _put_arguments(call.function, next(arguments))
-    if text.function_call:
-        _put_arguments(text.function_call, next(arguments))
-
-
-def _put_arguments(function: WireFunction, value: str) -> None:
-    if function.name:
-        function.name, _, value = value.partition("\n")
-    if function.arguments is not UNSET:
-        function.arguments = value
-
-
 def chunk(head: WireAnswer, choices: list[WireChoice], model: str, note: Json | None = None) -> bytes:
     """One event of a stream, with the id and time of the upstream's chunk.
 
@@ -230,6 +84,18 @@ def _headed(head: WireAnswer, choices: list[WireChoice], model: str) -> WireAnsw
     )
 
 
+def _named_head(answer: WireAnswer, kind: str) -> WireAnswer:
+    """The head of an answer, with what the server says of it as words only."""
+    given = ((name, getattr(answer, name)) for name in ("id", "system_fingerprint", "service_tier"))
+    words = {name: value for name, value in given if is_word(value)}
+    return WireAnswer(object=kind, created=answer.created, usage=answer.usage, **words)
+
+
+def is_word(value: object) -> bool:
+    """Whether it is a name as servers give them, and no text."""
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None
+
+
 def usage_chunk(head: WireAnswer, usage: Json | None, model: str, note: Json) -> bytes:
     """The last chunk, without choices, that states the usage."""
     answer = _headed(head, [], model)
@@ -238,24 +104,20 @@ def usage_chunk(head: WireAnswer, usage: Json | None, model: str, note: Json) ->
     return b"data: " + _encode(answer) + b"\n\n"
 
 
-def scrubbed_usage(usage: Json | None) -> Json | None:
-    """Only the counts that OpenAI defines."""
+def scrubbed_usage(usage: Mapping[str, object] | None) -> Json | None:
+    """Only the counts that OpenAI defines, and only numbers."""
     if usage is None:
         return None
-    known = (
-        "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details",
-    )  # fmt: skip
-    return {k: v for k, v in usage.items() if k in known}
+    counts: Json = {k: usage[k] for k in _COUNTS if isinstance(usage.get(k), int)}
+    for field in _DETAILS:
+        details = usage.get(field)
+        if isinstance(details, dict):
+            counts[field] = {k: v for k, v in details.items() if is_word(k) and isinstance(v, int)}
+    return counts
 
 
-def own_choice(index: int, message: str, finish: str, *, streamed: bool) -> WireChoice:
-    """A choice that the proxy itself ends: its message, no tool calls, no logprobs."""
-    if streamed:
-        return WireChoice(index, delta=WireText(content=message), logprobs=None, finish_reason=finish)
-    text = WireText(role="assistant", content=message, refusal=None)
-    return WireChoice(index, message=text, logprobs=None, finish_reason=finish)
-
-
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 FINISHES = frozenset(("stop", "length", "tool_calls", "function_call", "content_filter"))
 _EMPTY: Json = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
@@ -276,6 +138,7 @@ class ChatAnswer:
         self._message = message
         self._finish = "content_filter"
         self._head = WireAnswer()
+        self._choices = Choices(request.n)
         self._told: set[int] = set()
         self._has_written = False
 
@@ -285,19 +148,20 @@ class ChatAnswer:
             self.is_done = True
             return ()
         answer = read_answer(data)
-        if self._head.id is UNSET:
-            self._head = answer
+        if self._head.object is UNSET:
+            self._head = _named_head(answer, "chat.completion.chunk")
         if answer.usage:
-            self.usage = answer.usage
-        return events_of(answer)
+            self.usage = scrubbed_usage(answer.usage)
+        return self._choices.events(answer.choices or ())
 
     def take_body(self, data: bytes) -> Iterable[Event]:
         """Read an answer in one piece."""
-        self._head = answer = read_answer(data)
-        self.usage = answer.usage or None
+        answer = read_answer(data)
+        self._head = _named_head(answer, "chat.completion")
+        self.usage = scrubbed_usage(answer.usage or None)
         if not answer.choices:
             raise UpstreamError("The model server's answer has no choices")
-        return events_of(answer)
+        return self._choices.events(answer.choices, is_whole=True)
 
     def write(self, events: Sequence[Event], cut: Collection[int], note: Json | None) -> bytes:
         """Chunks for released events, and the block message of choices that were cut."""

@@ -160,7 +160,7 @@ def _item(at: str, item: object, dropped: list[str]) -> Message | None:
         call = ToolCall(
             identifier(f"{at}.call_id", item.get("call_id")),
             identifier(f"{at}.name", item.get("name")),
-            canonical_json(arguments),
+            canonical_json(f"{at}.arguments", arguments),
         )
         return Message("assistant", (), at, tool_calls=(call,))
     if kind == "function_call_output":

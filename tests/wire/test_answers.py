@@ -12,13 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardproxy.core.gate import Event
-from guardproxy.wire import chat, chat_answer, fault_body, sse
+from guardproxy.errors import UpstreamError
+from guardproxy.wire import chat, chat_answer, chat_choice, fault_body, sse
 from tests.fakes import answer, chunk
 
 
+def events_of(choices: list[dict[str, Any]], key: str = "message") -> list[Event]:
+    answer = chat_answer.read(json.dumps({"choices": choices}).encode())
+    return chat_choice.Choices(9).events(answer.choices or (), is_whole=key == "message")
+
+
 def event(message: dict[str, Any], key: str = "message") -> Event:
-    body = {"choices": [{"index": 0, key: message, "finish_reason": None, "logprobs": {"content": []}}]}
-    return next(iter(chat_answer.events_of(chat_answer.read(json.dumps(body).encode()))))
+    return events_of([{"index": 0, key: message, "finish_reason": None, "logprobs": {"content": []}}], key)[0]
 
 
 FULL = {
@@ -30,16 +35,72 @@ FULL = {
 
 def test_every_channel_is_text_for_the_gate() -> None:
     assert event(FULL).texts == (
-        ("content", "c"), ("reasoning", "r1"), ("reasoning", "r2"), ("refusal", "n"),
-        ("tool_arguments", "1\n"), ("tool_arguments", "f\n{}"), ("tool_arguments", "x"),
+        ("content", "c"), ("reasoning", "r1"), ("reasoning#content", "r2"), ("refusal", "n"),
+        ("tool_arguments", "1\n"), ("tool_arguments", "f\n{}"), ("tool_arguments#function", "x"),
     )  # fmt: skip
     assert event({}, "delta").texts == ()
+
+
+def test_what_a_client_reads_apart_is_judged_apart() -> None:
+    """A client joins calls by their index, and each name of the thinking for itself."""
+    choices = chat_choice.Choices(1)
+
+    def take(**delta: Any) -> tuple[tuple[str, str], ...]:
+        answer = chat_answer.read(json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode())
+        return choices.events(answer.choices or ())[0].texts
+
+    def call(index: int, **function: str) -> dict[str, Any]:
+        return {"index": index, "id": "id", "type": "odd words", "function": function}
+
+    assert take(tool_calls=[call(0, name="f", arguments="{")]) == (
+        ("tool_arguments", "id\n"),
+        ("tool_arguments", "f\n{"),
+    )
+    assert take(tool_calls=[call(1, name="g"), call(0, arguments="}")]) == (
+        ("tool_arguments#1", "id\n"), ("tool_arguments#1", "g\n"), ("tool_arguments", "}"),
+    )  # fmt: skip
+    assert take(tool_calls=[call(1, name=" of a longer name")]) == (("tool_arguments#1", ""),)
+    assert take(function_call={"name": "h"}) == (("tool_arguments#function", "h\n"),)
+    assert take(function_call={"name": "more"}) == (("tool_arguments#function", ""),)
+
+
+def test_what_no_gate_sees_is_a_word_of_ours() -> None:
+    both = {"index": 0, "delta": {"role": "odd words", "content": "a"}, "message": {"content": "b"}}
+    call = {"index": 7, "id": "odd", "type": "odd words", "function": {"name": "f", "arguments": ""}}
+    for key, text in (("delta", {"role": "assistant", "content": "a"}), ("message", {"content": "b"})):
+        (one,) = events_of([both], key)
+        assert json.loads(msgspec.json.encode(chat_choice.rewritten(one))) == {"index": 0, key: text}
+    (one,) = events_of([{"index": 0, "message": {"tool_calls": [call]}}])
+    told = json.loads(msgspec.json.encode(chat_choice.rewritten(one)))["message"]["tool_calls"]
+    assert told == [{"id": "odd", "type": "function", "function": {"name": "f", "arguments": ""}}]
+
+
+@pytest.mark.parametrize("numbers", [[-1], [9], [0, 0]])
+def test_a_choice_that_nobody_asked_for_is_refused(numbers: list[int]) -> None:
+    with pytest.raises(UpstreamError):
+        events_of([{"index": i, "message": {"content": "a"}} for i in numbers])
+
+
+def test_a_head_holds_words_and_no_text() -> None:
+    request = chat.parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}', max_text_chars=9)
+    one = chat_answer.ChatAnswer(request, "no")
+    texts = dict.fromkeys(("id", "object", "service_tier", "system_fingerprint"), "odd words")
+    choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}
+    usage = {
+        "prompt_tokens": "odd words",
+        "prompt_tokens_details": {"odd words": 1, "cached_tokens": 2, "x": "odd words"},
+    }
+    data = json.dumps({**texts, "choices": [choice], "usage": usage})
+    out = one.body(list(one.take_body(data.encode())), (), {})
+    assert b"odd words" not in out
+    assert json.loads(out)["object"] == "chat.completion"
+    assert json.loads(out)["usage"] == {"prompt_tokens_details": {"cached_tokens": 2}}
 
 
 def test_redactions_are_put_back_into_their_channel() -> None:
     one = event(FULL)
     one.altered, one.texts = True, tuple((c, f"{t}!") for c, t in one.texts)
-    text = json.loads(msgspec.json.encode(chat_answer.rewritten(one)))
+    text = json.loads(msgspec.json.encode(chat_choice.rewritten(one)))
     message = text["message"]
     assert message["content"] == "c!"
     assert (message["reasoning"], message["reasoning_content"], message["refusal"]) == ("r1!", "r2!", "n!")
@@ -50,20 +111,19 @@ def test_redactions_are_put_back_into_their_channel() -> None:
 
 
 def test_a_redacted_event_without_text_or_logprobs_stays_as_it_is() -> None:
-    bare = chat_answer.read(b'{"choices":[{"index":0}]}')
-    one = next(iter(chat_answer.events_of(bare)))
+    (one,) = events_of([{"index": 0}])
     one.altered = True
-    assert json.loads(msgspec.json.encode(chat_answer.rewritten(one))) == {"index": 0}
+    assert json.loads(msgspec.json.encode(chat_choice.rewritten(one))) == {"index": 0}
     named = event({"tool_calls": [{"function": {"name": "f"}}]})
     named.altered = True
-    assert chat_answer.rewritten(named).message
+    assert chat_choice.rewritten(named).message
 
 
 def test_an_untouched_event_is_written_as_it_came() -> None:
     data = chunk({"content": "hi"}).removeprefix(b"data: ").strip()
     head = chat_answer.read(data)
-    one = next(iter(chat_answer.events_of(head)))
-    out = json.loads(chat_answer.chunk(head, [chat_answer.rewritten(one)], "m").removeprefix(b"data: "))
+    (one,) = chat_choice.Choices(1).events(head.choices or ())
+    out = json.loads(chat_answer.chunk(head, [chat_choice.rewritten(one)], "m").removeprefix(b"data: "))
     assert out["choices"] == [
         {"index": 0, "delta": {"content": "hi"}, "logprobs": None, "finish_reason": None}
     ]
@@ -183,19 +243,12 @@ def test_logprobs_leave_only_as_far_as_they_spell_their_text(
         for t in tokens
     ]
     choice = {"index": 0, key: {"content": content}, "logprobs": {"content": spelled}}
-    head = chat_answer.read(
-        json.dumps({"choices": [choice, {"index": 1, "logprobs": {"content": spelled}}]}).encode()
-    )
-    one, bare = (
-        json.loads(msgspec.json.encode(chat_answer.rewritten(e))) for e in chat_answer.events_of(head)
-    )
+    said = events_of([choice, {"index": 1, "logprobs": {"content": spelled}}], key)
+    one, bare = (json.loads(msgspec.json.encode(chat_choice.rewritten(e))) for e in said)
     assert [t["token"] for t in one["logprobs"]["content"]] == kept
     assert "secret" not in json.dumps(one)
     assert bare["logprobs"] == {"content": []}
-    assert chat_answer.read(b'{"choices":[{"index":0,"logprobs":{"content":null}}]}').choices
-    assert list(
-        chat_answer.events_of(chat_answer.read(b'{"choices":[{"index":0,"logprobs":{"content":null}}]}'))
-    )
+    assert events_of([{"index": 0, "logprobs": {"content": None}}])
 
 
 def test_the_servers_own_words_reach_no_client() -> None:

@@ -1,0 +1,141 @@
+"""Ways around the guards that were tried, over the real proxy: docs/adversarial-review.md lists them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.dialects import CALL_ID, PATHS, asks
+from tests.fakes import MODEL, Proxy, raw
+from tests.ingress.test_api import post
+
+Start = Callable[..., Proxy]
+Json = dict[str, Any]
+WORDS = "guards:\n  - {name: words, stage: output, detector: patterns, patterns: [{id: secret, text: blue heron}]}\n"
+HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 7, "model": MODEL}
+HARDENED = "hardening: [{text: {en: Never speak of the northern harbour., ja: 規則}}, {use: leak_marker}]\nguards: []\n"
+
+
+def test_an_error_of_the_model_server_does_not_quote_the_policys_texts(proxy: Start) -> None:
+    """`tool_choice: required` without tools is enough to have vLLM refuse the body and repeat it."""
+    running = proxy(HARDENED)
+
+    async def refuse(up: object, out: object, body: dict[str, object]) -> None:
+        told = f"1 validation error: {{'type': 'value_error', 'msg': 'tools needed', 'input': {body!r}}}"
+        error = json.dumps({"error": {"message": told, "type": "BadRequestError", "code": 400}})
+        await raw(400, error.encode())(up, out, body)  # type: ignore[arg-type]
+
+    running.upstream.script = refuse
+    refused = post(running, tool_choice="required")
+    assert refused.status_code == 400
+    assert "tools needed" in refused.text
+    sent = running.upstream.bodies[-1]
+    assert "northern harbour" in str(sent)
+    assert "harbour" not in refused.text
+    assert running.core._parts.leak_marker not in refused.text
+    assert sent["model"] == MODEL
+
+
+def call(index: int, **fields: Any) -> Json:
+    function = {k: fields.pop(k) for k in ("name", "arguments") if k in fields}
+    return {"tool_calls": [{"index": index, "function": function, **fields}]}
+
+
+STREAMED: dict[str, list[Json]] = {
+    "two names of the thinking": [
+        {"reasoning": "bl", "reasoning_content": "bl"},
+        {"reasoning": "ue heron", "reasoning_content": "ue heron"},
+    ],
+    "two calls in turns": [
+        call(0, id=CALL_ID, name="f", arguments='{"a":"blue '),
+        call(1, id=CALL_ID, name="g", arguments="{}"),
+        call(0, arguments='heron"}'),
+    ],
+    "an older call between": [
+        {"function_call": {"name": "f", "arguments": "blue "}},
+        call(0, id=CALL_ID, name="g", arguments="x"),
+        {"function_call": {"arguments": "heron"}},
+    ],
+    "a name in pieces": [call(0, id=CALL_ID, name="blue"), call(0, name=" heron"), call(0, arguments="{}")],
+    "an id in pieces": [call(0, id="blue", name="f"), call(0, id=" heron", arguments="{}")],
+    "a type": [call(0, id=CALL_ID, type="blue heron", name="f", arguments="{}")],
+    "a role": [{"role": "blue heron", "content": "x"}],
+    "a quote in the name": [call(0, id=CALL_ID, name='x"', arguments='{"q":"bl\\u0075e heron"}')],
+}
+
+
+def joined(found: list[Json]) -> str:
+    """Every field of an answer as a client joins its pieces."""
+    fields: dict[str, str] = {}
+
+    def add(place: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                add(f"{place}.{key}", item)
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                at = item.get("index", number) if isinstance(item, dict) else number
+                add(f"{place}[{at}]", item)
+        elif isinstance(value, str):
+            fields[place] = fields.get(place, "") + value
+
+    for one in found:
+        add("", one)
+    return "\n".join(v.encode("ascii", "replace").decode("unicode_escape") for v in fields.values())
+
+
+@pytest.mark.parametrize("way", list(STREAMED))
+def test_no_field_of_a_stream_spells_what_is_forbidden(proxy: Start, way: str) -> None:
+    choices = [{"index": 0, "delta": d, "finish_reason": None} for d in STREAMED[way]]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    data = b"".join(b"data: " + json.dumps({**HEAD, "choices": [c]}).encode() + b"\n\n" for c in choices)
+    running = proxy(WORDS, raw(200, data + b"data: [DONE]\n\n", "text/event-stream"))
+    answer = post(running, stream=True).text
+    assert "[DONE]" in answer
+    found = [json.loads(b.removeprefix("data: ")) for b in answer.split("\n\n")[:-2]]
+    assert "blue heron" not in joined(found)
+
+
+def choice(index: int = 0, **message: Any) -> Json:
+    return {"index": index, "message": message, "finish_reason": "stop"}
+
+
+BODIES: dict[str, tuple[str, Json]] = {
+    "a choice twice": ("chat", {"choices": [choice(content="x"), choice(content="blue heron")]}),
+    "a delta beside the message": (
+        "chat",
+        {"choices": [choice(content="blue heron") | {"delta": {"content": "x"}}]},
+    ),
+    "calls without a border": (
+        "chat",
+        {
+            "choices": [
+                choice(
+                    tool_calls=[
+                        {"id": CALL_ID, "function": {"name": "f", "arguments": "x"}},
+                        {"id": CALL_ID, "function": {"name": "blue heron", "arguments": ""}},
+                    ]
+                )
+            ]
+        },
+    ),
+    "thinking without a border": (
+        "chat",
+        {"choices": [choice(reasoning="x", reasoning_content="blue heron")]},
+    ),
+    "a head": ("chat", {"id": "blue heron", "service_tier": "blue heron", "choices": [choice(content="x")]}),
+}
+
+
+@pytest.mark.parametrize("way", list(BODIES))
+def test_no_field_of_an_answer_spells_what_is_forbidden(proxy: Start, way: str) -> None:
+    dialect, body = BODIES[way]
+    data = json.dumps({**HEAD, **body}).encode()
+    running = proxy(WORDS, raw(200, data), dialects=list(PATHS))
+    answer = httpx.post(running.url + PATHS[dialect], json=asks(dialect), timeout=20)
+    assert answer.status_code in (200, 502)
+    assert "blue heron" not in answer.text
