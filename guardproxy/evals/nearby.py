@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from zlib import crc32
 
-SHINGLE = 3
-"""Characters a piece: works without knowing the words, so for Japanese too."""
+LATIN, JAPANESE = 3, 2
+"""Characters a piece: works without knowing the words; a kanji says as much as several letters."""
 SKETCH = 16
 """Pieces a text is looked up by: two texts that share half of theirs meet with near certainty (1 - 2^-16)."""
-CROWD = 200
-"""Texts that share one piece; beyond that it says nothing about them."""
-ALIKE = 0.5
+CROWD = 40
+"""Texts that are remembered for a piece: so no text is compared with more than `SKETCH * CROWD` others."""
+ALIKE = 0.6
 """Share of pieces in common (Jaccard) from which texts are proposed as wordings of one item."""
 
 
@@ -35,9 +35,8 @@ def groups_of(texts: Sequence[str], alike: float = ALIKE) -> list[int]:
 
 def _shingles(text: str) -> frozenset[int]:
     plain = "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
-    return frozenset(
-        crc32(plain[start : start + SHINGLE].encode()) for start in range(max(1, len(plain) - SHINGLE + 1))
-    )
+    size = LATIN if plain.isascii() else JAPANESE
+    return frozenset(crc32(plain[i : i + size].encode()) for i in range(max(1, len(plain) - size + 1)))
 
 
 def _candidates(shingles: Sequence[frozenset[int]]) -> Iterator[tuple[int, int]]:
