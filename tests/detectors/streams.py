@@ -19,14 +19,14 @@ def whole(detector: FormDetector, text: str, threshold: float = 0.5) -> str:
 
 
 def detect(detector: FormDetector, content: Content) -> tuple[Finding, ...]:
-    """What an inline detector finds: it never waits, so no event loop is needed."""
-    found: tuple[Finding, ...] | None = None
-    try:
-        detector.detect(content).send(None)
-    except StopIteration as end:
-        found = end.value
-    assert found is not None
-    return found
+    """What an inline detector finds: it waits for nothing, so no event loop is needed."""
+    looking = detector.detect(content)
+    while True:
+        try:
+            looking.send(None)
+        except StopIteration as end:
+            found: tuple[Finding, ...] = end.value
+            return found
 
 
 def hits(detector: FormDetector, text: str, threshold: float = 0.5) -> list[Finding]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from guardproxy.core.content import ImagePart, Message, ReadText, Request, Segment
 from guardproxy.core.redact import redact_request
-from guardproxy.core.verdict import Action
+from guardproxy.core.verdict import Action, Span
 from guardproxy.detectors.base import Content, Resources
-from guardproxy.detectors.forms.form import FormDetector
+from guardproxy.detectors.forms.form import TURN, FormDetector
 from guardproxy.detectors.pii import ENTITIES, build, detector
 from guardproxy.errors import PolicyError
 from tests.detectors.streams import Stream, cut_up, detect, found_in, whole
@@ -53,6 +54,7 @@ TRUE = [
     ("2001:db8::8a2e:370:7334", "ip", "2001:db8::8a2e:370:7334"),
     ("マイナンバーは1234 5678 9018です", "my_number", "1234 5678 9018"),
     ("個人番号：１２３４５６７８９０１８", "my_number", "１２３４５６７８９０１８"),
+    ("通知カードに５０３７４２６９９８６４とあります", "my_number", "５０３７４２６９９８６４"),
     ("運転免許証番号 309012345620", "drivers_licence", "309012345620"),
     ("〒150-0001 東京都渋谷区", "postal_code", "150-0001"),
     ("住所は150-0001 渋谷区神宮前", "postal_code", "150-0001"),
@@ -191,6 +193,30 @@ def test_hostile_texts_cost_linear_time(unit: str) -> None:
     ALL.spot(unit * (20_000 // len(unit)))
     ALL.held_suffix(unit * (20_000 // len(unit)), 0)
     assert time.process_time() - started < 2
+
+
+@given(texts, noise, st.integers(0, 300))
+@settings(max_examples=30)
+def test_a_long_text_is_looked_at_in_turns_with_the_same_outcome(text: str, more: str, pad: int) -> None:
+    long = "あ b. " * (TURN // 6 - pad // 6) + text + "-1" * 40 + more + " " + "x" * TURN + text
+    found = asyncio.run(ALL.detect(Content((Segment("user", "u", long),))))
+    assert {(f.category, f.score, f.span) for f in found} == {
+        (h.category, h.score, Span(h.start, h.end)) for h in ALL.spot(long)
+    }
+
+
+def test_the_event_loop_gets_its_turn() -> None:
+    turns = 0
+
+    async def both() -> None:
+        nonlocal turns
+        looking = asyncio.create_task(ALL.detect(Content((Segment("user", "u", "1 22 333 " * 3_000),))))
+        while not looking.done():
+            turns += 1
+            await asyncio.sleep(0)
+
+    asyncio.run(both())
+    assert turns >= 6
 
 
 def lines(*texts: str) -> tuple[Segment, ...]:

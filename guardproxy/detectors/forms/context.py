@@ -36,7 +36,7 @@ class Context:
 
 PHONE = Context(
     "phones?|tel|telephone|mobile|cell|cellphone|call(?:ed|ing|s)?|dial|fax|contact|reach|text me|sms|whatsapp|hotline|ring",
-    "電話|携帯|でんわ|TEL|連絡先|ファックス|FAX|ダイヤル|内線|問い?合わせ|問合せ|ケータイ|スマホ|番号は",
+    "電話|携帯|でんわ|TEL|連絡先|ファックス|FAX|ダイヤル|内線|問い?合わせ|問合せ|ケータイ|スマホ",
 )
 CARD = Context(
     "cards?|credit|debit|visa|mastercard|amex|american express|jcb|diners|discover|maestro|pan|cc",

@@ -87,11 +87,11 @@ class Numbers:
         groups = [m.span() for m in _GROUP.finditer(text, max(0, since - 2 * LONGEST))]
         outer: list[Hit] = []
         for index, (start, _) in enumerate(groups):
-            if start < since - LONGEST or not _may_start(text, start):
+            if start < since - LONGEST or not _may_start(text, start) or _is_list(text, groups, index):
                 continue
             outer = [hit for hit in outer if hit.end > start]
             for hit in self._from(text, groups, index):
-                if any(hit.end <= other.end and other.score >= min(hit.score, SURE) for other in outer):
+                if any(_lies_within(hit, other) for other in outer):
                     continue
                 outer.append(hit)
                 if hit.start >= since:
@@ -113,6 +113,11 @@ class Numbers:
                     end = _with_extension(text, number.end, category)
                     found[category] = Hit(number.start, end, category, score)
         return sorted(found.values(), key=lambda hit: -hit.score)
+
+
+def _lies_within(hit: Hit, other: Hit) -> bool:
+    is_part = hit.end <= other.end and (hit.start, hit.end) != (other.start, other.end)
+    return is_part and other.score >= min(hit.score, SURE)
 
 
 def _numbers(text: str, groups: list[tuple[int, int]], index: int) -> Iterator[Number]:
@@ -146,6 +151,16 @@ def _gap(text: str, groups: list[tuple[int, int]], at: int) -> str | None:
         return None
     gap = text[groups[at][1] : groups[at + 1][0]]
     return gap if _BETWEEN.match(gap) else None
+
+
+def _is_list(text: str, groups: list[tuple[int, int]], index: int) -> bool:
+    """Whether single digits follow each other without dots: no number is written so, and lists of them are long."""
+    if index + 1 >= len(groups):
+        return False
+    (start, end), (following, last) = groups[index : index + 2]
+    return (
+        end - start == 1 == last - following and text[end:following] != "." and text[start - 1 : start] != "+"
+    )
 
 
 def _lead(text: str, at: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from guardproxy.detectors.forms.plain import Plain, plain, unfinished
 
 BEHIND = 256
 """Characters before a place that a form may look at for its context; a gate keeps more than that in sight."""
+
+TURN = 4096
+"""Characters that are looked at before the event loop gets its turn."""
 
 ACROSS_LINES = 0.85
 """What a score is worth if a hit goes over lines of a picture: they may not belong together."""
@@ -79,11 +83,10 @@ class FormDetector:
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """Report what is there. What the rest of a stream could change waits for the next window."""
-        found = [
-            self._finding(hit, segment)
-            for segment in content.segments
-            for hit in self.spot(segment.text, content.fresh, final=content.final)
-        ]
+        found: list[Finding] = []
+        for segment in content.segments:
+            hits = await self._spot_in_turns(segment.text, content.fresh, final=content.final)
+            found += [self._finding(hit, segment) for hit in hits]
         for lines in _pictures(content.segments):
             found += self._over_lines(lines)
         return tuple(found)
@@ -107,6 +110,23 @@ class FormDetector:
             for hit in form.find(seen.text, since)
             if hit.start < limit and hit.category in self._kinds
         ]
+
+    async def _spot_in_turns(self, text: str, fresh: int, *, final: bool) -> list[Hit]:
+        """As `spot`; a long text piece by piece, as a stream, so that others get their turn in between."""
+        found: list[Hit] = []
+        size = TURN
+        while len(text) - fresh > size:
+            low, end = max(0, fresh - BEHIND), fresh + size
+            piece = text[low:end]
+            moved = end - self.held_suffix(piece, fresh - low)
+            if moved > fresh:
+                hits = self.spot(piece, fresh - low, final=False)
+                found += [h._replace(start=h.start + low, end=h.end + low) for h in hits]
+                fresh, size = moved, TURN
+            else:
+                size *= 2  # all of it may be one thing, such as a key
+            await asyncio.sleep(0)
+        return found + self.spot(text, fresh, final=final)
 
     def _limit(self, text: str, since: int) -> int:
         return max(since, min((f.undecided(text, since) for f in self._forms), default=len(text)))

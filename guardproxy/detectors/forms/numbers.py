@@ -56,7 +56,7 @@ def card(number: Number) -> float:
     )
     if not uniform or len(set(digits)) < 2:
         return 0.0
-    named = context.CARD.before(number.text, number.start)
+    named = context.CARD.before(number.text, number.start) and not _is_japanese_identity(number)
     checked = luhn(digits)
     issued = any(p.match(digits) and len(digits) in lengths for p, lengths in _ISSUERS)
     if not checked:
@@ -162,6 +162,14 @@ def _japanese_account(text: str, start: int, branched: bool) -> float:
     if context.BANK.before(text, start):
         return 0.75 if branched else 0.55
     return 0.0
+
+
+def _is_japanese_identity(number: Number) -> bool:
+    """Whether words before twelve digits name a number that stands on another card."""
+    text, start = number.text, number.start
+    return len(number.digits) == 12 and (
+        context.MY_NUMBER.before(text, start) or context.LICENCE.before(text, start)
+    )
 
 
 def _is_twelve(number: Number) -> bool:

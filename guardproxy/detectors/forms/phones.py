@@ -21,12 +21,15 @@ def phone(number: Number) -> float:
         return 0.0
     if "+" in number.lead:
         return _international(number)
-    score = max(_japanese(number), _north_american(number), _other(number))
+    text, start = number.text, number.start
+    planned = max(_japanese(number), _north_american(number))
+    is_product = PRODUCT.before(text, start)
+    score = max(planned, 0.0 if is_product else _other(number))
     if not score:
         return 0.0
-    if PHONE.before(number.text, number.start):
+    if PHONE.before(text, start):
         return min(0.98, score + 0.25)
-    return score * 0.5 if PRODUCT.before(number.text, number.start) else score
+    return score * 0.5 if is_product else score
 
 
 def _international(number: Number) -> float:
