@@ -104,6 +104,20 @@ def choice(index: int = 0, **message: Any) -> Json:
     return {"index": index, "message": message, "finish_reason": "stop"}
 
 
+def said(text: str) -> Json:
+    return {"type": "message", "content": [{"type": "output_text", "text": text}]}
+
+
+def response(*items: Json) -> Json:
+    return {"id": "resp_1", "created_at": 7, "status": "completed", "output": list(items)}
+
+
+def message(*blocks: Json) -> Json:
+    return {"id": "msg_1", "type": "message", "content": list(blocks), "stop_reason": "end_turn"}
+
+
+CALL = {"type": "function_call", "call_id": CALL_ID, "name": "f", "arguments": "{}"}
+USE = {"type": "tool_use", "id": CALL_ID, "name": "f", "input": {}}
 BODIES: dict[str, tuple[str, Json]] = {
     "a choice twice": ("chat", {"choices": [choice(content="x"), choice(content="blue heron")]}),
     "a delta beside the message": (
@@ -128,6 +142,39 @@ BODIES: dict[str, tuple[str, Json]] = {
         {"choices": [choice(reasoning="x", reasoning_content="blue heron")]},
     ),
     "a head": ("chat", {"id": "blue heron", "service_tier": "blue heron", "choices": [choice(content="x")]}),
+    "two texts of a response": ("responses", response(said("x"), CALL, said("blue heron"))),
+    "a text that goes on after thinking": (
+        "responses",
+        response(said("x"), {"type": "reasoning", "content": [{"text": "a"}]}, said("blue heron")),
+    ),
+    "two calls of a response": (
+        "responses",
+        response({**CALL, "arguments": "x"}, {**CALL, "name": "blue heron"}),
+    ),
+    "the head of a response": (
+        "responses",
+        response(said("x"))
+        | {key: ["blue heron"] for key in ("id", "created_at", "temperature", "service_tier")},
+    ),
+    "two texts of a message": (
+        "messages",
+        message({"type": "text", "text": "x"}, USE, {"type": "text", "text": "blue heron"}),
+    ),
+    "two calls of a message": ("messages", message({**USE, "input": "x"}, {**USE, "name": "blue heron"})),
+    "the head of a message": ("messages", message({"type": "text", "text": "x"}) | {"id": "blue heron"}),
+    "a completion twice": (
+        "completions",
+        {"choices": [{"index": 0, "text": t, "finish_reason": "stop"} for t in ("x", "blue heron")]},
+    ),
+    "the head of a completion": (
+        "completions",
+        {
+            "id": {"a": "blue heron"},
+            "created": "blue heron",
+            "choices": [{"index": 0, "text": "x", "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": "blue heron", "prompt_tokens_details": {"blue heron": 1}},
+        },
+    ),
 }
 
 
