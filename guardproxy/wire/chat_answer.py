@@ -5,7 +5,6 @@ Only the fields named here exist for a client: everything else of the upstream's
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
@@ -17,10 +16,8 @@ from guardproxy.errors import UpstreamError
 from guardproxy.wire.chat_choice import Choices, WireChoice, WireText, own_choice, rewritten
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import fault
+from guardproxy.wire.reading import is_word
 from guardproxy.wire.sse import DONE
-
-_WORD = re.compile(r"[\w.:\-]{1,128}", re.ASCII)
-"""What the server names itself and its answers by: a word, never a text."""
 
 
 class WireError(Struct):
@@ -86,14 +83,18 @@ def _headed(head: WireAnswer, choices: list[WireChoice], model: str) -> WireAnsw
 
 def _named_head(answer: WireAnswer, kind: str) -> WireAnswer:
     """The head of an answer, with what the server says of it as words only."""
-    given = ((name, getattr(answer, name)) for name in ("id", "system_fingerprint", "service_tier"))
-    words = {name: value for name, value in given if is_word(value)}
-    return WireAnswer(object=kind, created=answer.created, usage=answer.usage, **words)
+    return WireAnswer(
+        id=_word(answer.id),
+        object=kind,
+        created=answer.created,
+        usage=answer.usage,
+        system_fingerprint=_word(answer.system_fingerprint),
+        service_tier=_word(answer.service_tier),
+    )
 
 
-def is_word(value: object) -> bool:
-    """Whether it is a name as servers give them, and no text."""
-    return isinstance(value, str) and _WORD.fullmatch(value) is not None
+def _word(value: str | UnsetType | None) -> str | UnsetType:
+    return value if is_word(value) else UNSET
 
 
 def usage_chunk(head: WireAnswer, usage: Json | None, model: str, note: Json) -> bytes:

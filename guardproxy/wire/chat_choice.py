@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import UNSET, Struct, UnsetType
 
 from guardproxy.core.gate import Event
-from guardproxy.errors import UpstreamError
 from guardproxy.wire.calls import judged_id
 from guardproxy.wire.dialect import Json
-from guardproxy.wire.reading import UNREADABLE
+from guardproxy.wire.reading import expect_choices
 
 _FUNCTION = "tool_arguments#function"
 """Lane of the call in the older `function_call`."""
@@ -83,9 +82,7 @@ class Choices:
         Raises:
             UpstreamError: A choice that was not asked for, or one twice in a body.
         """
-        numbers = [c.index for c in choices]
-        if not all(0 <= i < self._n for i in numbers) or (is_whole and len(set(numbers)) < len(numbers)):
-            raise UpstreamError(UNREADABLE)
+        expect_choices([c.index for c in choices], self._n, is_whole=is_whole)
         return [self._event(c, is_whole) for c in choices]
 
     def _event(self, choice: WireChoice, is_whole: bool) -> Event:

@@ -12,7 +12,15 @@ from guardproxy.errors import UpstreamError
 from guardproxy.wire.chat_answer import FINISHES, scrubbed_usage
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import fault
-from guardproxy.wire.reading import integer_of, is_object, objects, read_object, text_of
+from guardproxy.wire.reading import (
+    expect_choices,
+    integer_of,
+    is_object,
+    objects,
+    plain,
+    read_object,
+    text_of,
+)
 from guardproxy.wire.sse import DONE
 
 
@@ -41,24 +49,26 @@ class CompletionAnswer:
         if data == b"[DONE]":
             self.is_done = True
             return ()
-        return self._events(read_object(data))
+        return self._events(read_object(data), is_whole=False)
 
     def take_body(self, data: bytes) -> Iterable[Event]:
         """Read an answer in one piece."""
-        events = self._events(read_object(data))
+        events = self._events(read_object(data), is_whole=True)
         if not events:
             raise UpstreamError("The model server's answer has no choices")
         return events
 
-    def _events(self, answer: Json) -> list[Event]:
+    def _events(self, answer: Json, *, is_whole: bool) -> list[Event]:
         if answer.get("error"):
             raise UpstreamError("The model server failed in the middle of its answer")
         if self._id is None:
-            self._id, self._created = answer.get("id"), answer.get("created")
+            self._id, self._created = plain(answer.get("id")), plain(answer.get("created"))
         usage = answer.get("usage")
         if is_object(usage):
             self.usage = scrubbed_usage(usage)
-        return [_event(choice) for choice in objects(answer, "choices")]
+        events = [_event(choice) for choice in objects(answer, "choices")]
+        expect_choices([e.choice for e in events], self._request.n, is_whole=is_whole)
+        return events
 
     def write(self, events: Sequence[Event], cut: Collection[int], note: Json | None) -> bytes:
         """Chunks for released events, and the block message of choices that were cut."""

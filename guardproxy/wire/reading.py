@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import msgspec
@@ -10,6 +12,7 @@ from guardproxy.errors import UpstreamError
 from guardproxy.wire.dialect import Json
 
 UNREADABLE = "The model server's answer cannot be read"
+_WORD = re.compile(r"[\w.:\-]{1,128}", re.ASCII)
 
 
 def read_object(data: bytes) -> Json:
@@ -58,6 +61,22 @@ def integer_of(parent: Json, field: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise UpstreamError(UNREADABLE)
     return value
+
+
+def is_word(value: object) -> TypeGuard[str]:
+    """Whether it is a name, as servers call themselves and their answers, and no text."""
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None
+
+
+def plain(value: object) -> object:
+    """A number or a word as it is; None in place of anything that could hold text."""
+    return value if isinstance(value, (int, float)) or is_word(value) else None
+
+
+def expect_choices(numbers: Sequence[int], n: int, *, is_whole: bool) -> None:
+    """Raise an `UpstreamError` at choices that were not asked for, or at one that a whole answer has twice."""
+    if not all(0 <= i < n for i in numbers) or (is_whole and len(set(numbers)) < len(numbers)):
+        raise UpstreamError(UNREADABLE)
 
 
 def counts(usage: object, asked: str, answered: str) -> Json | None:

@@ -9,9 +9,18 @@ import msgspec
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
-from guardproxy.wire.blocks import Block, BlockAnswer, Finish, call_events, text_event
+from guardproxy.wire.blocks import Block, BlockAnswer, Finish
 from guardproxy.wire.dialect import Json
-from guardproxy.wire.reading import UNREADABLE, counts, integer_of, is_object, objects, read_object, text_of
+from guardproxy.wire.reading import (
+    UNREADABLE,
+    counts,
+    integer_of,
+    is_object,
+    objects,
+    plain,
+    read_object,
+    text_of,
+)
 
 _KEPT = ("id", "created_at", "temperature", "top_p", "max_output_tokens", "presence_penalty", "frequency_penalty",
          "service_tier")  # fmt: skip
@@ -69,7 +78,7 @@ class ResponsesAnswer(BlockAnswer):
 
     def _take_head(self, response: object) -> None:
         if is_object(response):
-            self._head = {k: response.get(k) for k in _KEPT}
+            self._head = {k: plain(response.get(k)) for k in _KEPT}
 
     def _end(self, response: object) -> Event:
         if not is_object(response):
@@ -94,7 +103,7 @@ class ResponsesAnswer(BlockAnswer):
     def _text(self, index: int, kind: str, text: str) -> list[Event]:
         number = self._numbers.setdefault((index, kind), len(self._numbers))
         self._came[number] = self._came.get(number, 0) + len(text)
-        return [text_event(number, kind, text)]
+        return self.text_events(number, kind, text)
 
     def _rest(self, index: int, kind: str, text: str) -> list[Event]:
         """What an item says in the end and no delta said before."""
@@ -108,12 +117,15 @@ class ResponsesAnswer(BlockAnswer):
         if kind == "function_call":
             if (index, "tool_arguments") not in self._numbers:
                 number = self._numbers[index, "tool_arguments"] = len(self._numbers)
-                yield from call_events(number, text_of(item, "call_id"), text_of(item, "name"))
+                yield from self.call_events(number, text_of(item, "call_id"), text_of(item, "name"))
             yield from self._rest(index, "tool_arguments", text_of(item, "arguments"))
         elif kind == "message":
-            for part in objects(item, "content"):
-                said = "refusal" if part.get("type") == "refusal" else "content"
-                yield from self._rest(index, said, text_of(part, "refusal" if said == "refusal" else "text"))
+            parts = objects(item, "content")
+            for said, field in (("content", "text"), ("refusal", "refusal")):
+                whole = "".join(
+                    text_of(p, field) for p in parts if (p.get("type") == "refusal") == (said == "refusal")
+                )
+                yield from self._rest(index, said, whole)
         elif kind == "reasoning":
             thought = "".join(
                 text_of(p, "text") for p in (*objects(item, "summary"), *objects(item, "content"))

@@ -160,6 +160,27 @@ def heard(answer: MessagesAnswer, said: list[tuple[str, str]]) -> list[Event]:
     return [e for data in datas for e in answer.take(data)]
 
 
+def test_blocks_are_read_apart_and_judged_apart() -> None:
+    """A word does not go on from one block to the next, not even by way of a block of another kind."""
+    answer = MessagesAnswer(parse(), "no")
+
+    def begin(index: int, **block: Any) -> list[tuple[tuple[str, str], ...]]:
+        data = {"type": "content_block_start", "index": index, "content_block": block}
+        return [e.texts for e in answer.take(json.dumps(data).encode())]
+
+    assert begin(0, type="text", text="a") == [(("content", "a"),)]
+    assert begin(1, type="thinking", thinking="b") == [(("reasoning", "b"),)]
+    assert begin(0, type="text", text="c") == [(("content", "\n"),), (("content", "c"),)]
+    assert begin(2, type="text", text="") == [()]
+    assert begin(2, type="text", text="d") == [(("content", "\n"),), (("content", "d"),)]
+    assert begin(3, type="tool_use", id="", name="f", input="x") == [
+        (("tool_arguments", "f\n"),),
+        (("tool_arguments", '"x"'),),
+    ]
+    assert begin(4, type="tool_use", id="", name="g") == [(("tool_arguments#1", "g\n"),)]
+    assert begin(3, type="tool_use", id="", name="f") == [(("tool_arguments", "f\n"),)]
+
+
 def test_text_is_read_from_deltas_and_from_beginnings() -> None:
     answer = MessagesAnswer(parse(), "blocked")
     events = heard(answer, [("reasoning", "think"), ("content", "hello"), ("tool", 'f {"a":1}')])
@@ -169,7 +190,7 @@ def test_text_is_read_from_deltas_and_from_beginnings() -> None:
     assert answer.is_done
     assert answer.usage == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
     begun = b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"so"}}'
-    assert [e.texts for e in answer.take(begun)] == [(("content", "so"),)]
+    assert [e.texts for e in MessagesAnswer(parse(), "no").take(begun)] == [(("content", "so"),)]
     odd = b'{"type":"content_block_start","index":0,"content_block":{"type":"redacted_thinking","data":"x"}}'
     assert list(answer.take(odd)) == []
 
