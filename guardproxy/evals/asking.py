@@ -17,7 +17,8 @@ TRIES = 3
 BUSY = (429, 502, 503, 504)
 PAUSE_S = 0.5
 NOT_ALLOWED = (401, 403, 404)
-"""Nothing that is asked later would fare better: the run stops."""
+NOT_THERE = "policy_not_found"
+"""Of guardproxy, with a 400. As with the statuses above, nothing asked later would fare better: the run stops."""
 
 
 class _Function(msgspec.Struct):
@@ -110,7 +111,7 @@ class HttpAsker:
             code = "timeout" if isinstance(error, httpx.TimeoutException) else "transport"
             return Answer("", "", 0, 0, _since(started), code, told)
         answer = read(got, _since(started))
-        if got.status_code in NOT_ALLOWED:
+        if got.status_code in NOT_ALLOWED or answer.code == NOT_THERE:
             raise EvalError(f"{got.request.url}: {got.status_code}: {answer.error}")
         return answer
 

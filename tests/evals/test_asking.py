@@ -138,6 +138,8 @@ def test_an_answer_of_the_server_is_not_asked_again() -> None:
 def test_what_later_questions_would_meet_too_ends_the_run(status: int) -> None:
     with pytest.raises(EvalError, match=f"{status}: may not"):
         asked(fault(status, "denied", "may not"))
+    with pytest.raises(EvalError, match="no policy named 'x'"):
+        asked(fault(400, "policy_not_found", "no policy named 'x'"))
 
 
 @pytest.mark.parametrize(
