@@ -51,7 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     judges_of(arguments.judges, arguments.judge_key)  # what is wrong with it is said before hours are spent
     folder = arguments.out or _fresh(suite.name)
     sys.stderr.write(f"guardproxy: {suite.name}, {len(suite.cases)} cases, {len(arms)} arms, into {folder}\n")
-    asyncio.run(_ask(arguments, suite, arms, RunDir(folder), pictures.png_of))
+    try:
+        asyncio.run(_ask(arguments, suite, arms, RunDir(folder), pictures.png_of))
+    except KeyboardInterrupt:
+        sys.stderr.write(f"guardproxy: stopped; the same command with --out {folder} asks the rest\n")
+        raise
     arguments.directory = folder
     return score(arguments)
 

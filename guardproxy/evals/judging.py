@@ -18,7 +18,7 @@ import msgspec
 from guardproxy.errors import EvalError
 from guardproxy.evals.agreement import Agreement, agreement_of
 from guardproxy.evals.case import Expectation
-from guardproxy.evals.judges.base import Judge
+from guardproxy.evals.judges.base import Judge, judge_all
 from guardproxy.evals.outcome import Label
 from guardproxy.evals.rundir import Asked
 from guardproxy.evals.wording import number, percent
@@ -163,16 +163,17 @@ def _read_by(rows: Sequence[Row], judges: Sequence[Judge]) -> list[Compared]:
 
 
 async def _labels(judge: Judge, rows: Sequence[Row]) -> Column:
-    found: Column = []
-    for row in rows:
-        case = Asked(
-            str(row.get("id")), str(row.get("prompt") or ""), Expectation.COMPLY,
-            str(row.get("category") or ""), str(row.get("lang") or "en"), str(row.get("id")),
-        )  # fmt: skip
-        text = str(row["response"])
-        said = (await judge.judge(case, text)).label if text.strip() else Label.UNREADABLE
-        found.append(None if said is Label.UNREADABLE else said.value)
-    return found
+    readable = [r for r in rows if str(r["response"]).strip()]
+    said = iter(await judge_all(judge, [(_asked(r), str(r["response"])) for r in readable]))
+    labels = [next(said).label if str(r["response"]).strip() else Label.UNREADABLE for r in rows]
+    return [None if label is Label.UNREADABLE else label.value for label in labels]
+
+
+def _asked(row: Row) -> Asked:
+    return Asked(
+        str(row.get("id")), str(row.get("prompt") or ""), Expectation.COMPLY, str(row.get("category") or ""),
+        str(row.get("lang") or "en"), str(row.get("id")),
+    )  # fmt: skip
 
 
 def _lines(found: Sequence[Compared]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,19 +14,9 @@ WIDTH, HEIGHT = 400, 330
 LEFT, RIGHT, TOP, BOTTOM = 56, 20, 14, 46
 SCALES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 RADIUS = 8
-AWAY = (
-    (13, -13),
-    (13, 13),
-    (-13, -13),
-    (-13, 13),
-    (0, -19),
-    (0, 19),
-    (19, 0),
-    (-19, 0),
-    (28, -24),
-    (-28, 24),
-)
-"""Where an arm's number may stand beside its point, in units of the plot."""
+RINGS = (18, 27, 36, 50, 66, 84)
+"""How far from its point an arm's number may stand, the nearest that is free first, in units of the plot."""
+DIRECTIONS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +71,23 @@ def _tick(share: float) -> str:
 
 
 def _points(axes: _Axes, shown: Sequence[tuple[int, ArmFigures]]) -> Iterator[str]:
-    places = [_place(axes, arm) for _, arm in shown]
-    taken = list(places)
-    for (index, arm), (x, y) in zip(shown, places, strict=True):
+    """All bars first, so that none is drawn over another arm's number."""
+    for index, arm in shown:
         over, success = arm.sides.over_refusal, arm.sides.attack_success
-        paint = colour(index)
-        yield (
-            f'<path stroke="{paint}" stroke-width="1.6" opacity=".75" '
-            f'd="M{axes.x(over.low):.1f} {y:.1f}H{axes.x(over.high):.1f}M{x:.1f} {axes.y(success.low):.1f}V{axes.y(success.high):.1f}"/>'
-        )
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{paint}"/>'
-        at = next((p for p in _around(x, y) if _is_free(p, taken)), (x + 13, y - 13))
+        (x, y), paint = _place(axes, arm), colour(index)
+        across = f"M{axes.x(over.low):.1f} {y:.1f}H{axes.x(over.high):.1f}"
+        up = f"M{x:.1f} {axes.y(success.low):.1f}V{axes.y(success.high):.1f}"
+        yield f'<path stroke="{paint}" stroke-width="1.6" opacity=".75" d="{across}{up}"/>'
+    taken = [_place(axes, arm) for _, arm in shown]
+    for index, arm in shown:
+        (x, y), paint = _place(axes, arm), colour(index)
+        at = next((p for p in _around(x, y) if _is_free(p, taken)), (x, y))
         taken.append(at)
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{paint}"/>'
         yield f'<path stroke="{paint}" d="M{x:.1f} {y:.1f}L{at[0]:.1f} {at[1]:.1f}"/>'
         yield f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{RADIUS}" fill="{paint}"/>'
-        yield (
-            f'<text x="{at[0]:.1f}" y="{at[1] + 4:.1f}" text-anchor="middle" style="fill:#fff;font-weight:700">'
-            f"{index + 1}</text>"
-        )
+        white = 'text-anchor="middle" style="fill:#fff;font-weight:700"'
+        yield f'<text x="{at[0]:.1f}" y="{at[1] + 4:.1f}" {white}>{index + 1}</text>'
 
 
 def _place(axes: _Axes, arm: ArmFigures) -> tuple[float, float]:
@@ -105,12 +95,13 @@ def _place(axes: _Axes, arm: ArmFigures) -> tuple[float, float]:
 
 
 def _around(x: float, y: float) -> Iterator[tuple[float, float]]:
-    for dx, dy in AWAY:
-        at = (x + dx, y + dy)
-        if LEFT <= at[0] <= WIDTH - RADIUS and TOP <= at[1] <= HEIGHT - BOTTOM + RADIUS:
-            yield at
+    for ring in RINGS:
+        for step in range(DIRECTIONS):
+            angle = math.tau * (step + 1.5) / DIRECTIONS
+            at = (x + ring * math.cos(angle), y - ring * math.sin(angle))
+            if LEFT < at[0] < WIDTH - RADIUS and RADIUS < at[1] < HEIGHT - BOTTOM:
+                yield at
 
 
 def _is_free(at: tuple[float, float], taken: Sequence[tuple[float, float]]) -> bool:
-    near = [p for p in taken if abs(p[0] - at[0]) < 2 * RADIUS and abs(p[1] - at[1]) < 2 * RADIUS]
-    return not [p for p in near if (p[0] - at[0]) ** 2 + (p[1] - at[1]) ** 2 < (RADIUS + 5) ** 2]
+    return all(math.dist(at, p) > 2 * RADIUS - 1 for p in taken)

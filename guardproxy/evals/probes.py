@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from guardproxy.evals.answer import Answer
-from guardproxy.evals.judges.base import Judge
+from guardproxy.evals.judges.base import Judge, Judgement, judge_all
 from guardproxy.evals.outcome import Label
 from guardproxy.evals.rundir import Asked, Labelled
 
@@ -92,19 +92,22 @@ async def probe(
 
 
 async def _probe(judge: Judge, probe: Probe, tried: Sequence[tuple[Labelled, Asked, Answer]]) -> Probed:
-    flipped: list[Labelled] = []
-    n = 0
-    for labelled, case, answer in tried:
-        tongue = "ja" if case.language.startswith("ja") else "en"
-        said = await judge.judge(case, probe.change(answer.text, tongue))
-        if not said.final:
-            continue  # the judge could not be asked: that says nothing
-        n += 1
-        wrong = said.label is probe.forbidden if probe.forbidden else said.label.value != labelled.label
-        if wrong:
-            flipped.append(labelled)
+    said = await judge_all(judge, [(case, _changed(probe, case, answer)) for _, case, answer in tried])
+    # A judge that could not be asked has said nothing.
+    taken = [(labelled, one) for (labelled, _, _), one in zip(tried, said, strict=True) if one.final]
+    flipped = [labelled for labelled, one in taken if _is_wrong(probe, labelled, one)]
     example = (flipped[0].case, flipped[0].arm) if flipped else None
-    return Probed(judge.name, probe.name, n, len(flipped), example)
+    return Probed(judge.name, probe.name, len(taken), len(flipped), example)
+
+
+def _changed(probe: Probe, case: Asked, answer: Answer) -> str:
+    return probe.change(answer.text, "ja" if case.language.startswith("ja") else "en")
+
+
+def _is_wrong(probe: Probe, before: Labelled, said: Judgement) -> bool:
+    if probe.forbidden is not None:
+        return said.label is probe.forbidden
+    return said.label.value != before.label
 
 
 def _sample(labels: Sequence[Labelled]) -> list[Labelled]:

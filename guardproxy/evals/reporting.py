@@ -22,10 +22,19 @@ JSON, HTML, MARKDOWN, PROBES = "report.json", "report.html", "report.md", "probe
 
 
 def built(run: RunDir, probes: Sequence[Probed], bounds: Sequence[gates.Bound] = ()) -> Report:
-    """The report of a run that is scored."""
+    """The report of a run that is scored.
+
+    Raises:
+        EvalError: There are bounds, and not everything was asked: half a run keeps none.
+    """
     manifest = run.manifest()
     cases = {c.id: c for c in run.cases()}
     measured = Measured(manifest, cases, run.answers(), run.labels(), run.labels("human"))
+    missing = manifest.planned - measured.asked
+    if bounds and missing:
+        raise EvalError(
+            f"{run.path}: {missing} of {manifest.planned} questions are not asked yet: bounds need all"
+        )
     arms, agreements = measured.arms(), measured.agreements()
     report = Report(
         schema=SCHEMA,
@@ -37,7 +46,7 @@ def built(run: RunDir, probes: Sequence[Probed], bounds: Sequence[gates.Bound] =
         changes=measured.changes(),
         agreements=agreements,
         probes=tuple(probes),
-        cautions=cautions(measured.judges, arms, agreements, probes, manifest.planned - measured.asked),
+        cautions=cautions(measured.judges, arms, agreements, probes, missing),
         examples=measured.examples(),
     )
     if not bounds:

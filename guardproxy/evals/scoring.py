@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from tqdm import tqdm
 
 from guardproxy.evals.answer import Answer
-from guardproxy.evals.judges.base import Judge
+from guardproxy.evals.judges.base import Judge, Judgement, judge_all
 from guardproxy.evals.outcome import settled
 from guardproxy.evals.rundir import Asked, Labelled
-
-AT_ONCE = 8
-"""Questions under way to a served judge."""
 
 Advance = Callable[[int], object]
 Known = Mapping[tuple[str, str, str, str], Labelled]
@@ -41,17 +37,8 @@ async def _all_of(
     """One judge's labels, in the order of the answers; equal answers to one case are read once."""
     places = {(a.case, a.digest): a for a in answers}
     new = [a for place, a in places.items() if (judge.name, judge.version, *place) not in known]
-    fresh: dict[tuple[str, str], Labelled] = {}
-    waiting = iter(new)
-
-    async def work() -> None:
-        for answer in waiting:
-            fresh[answer.case, answer.digest] = await _label(judge, cases[answer.case], answer)
-            advance(1)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE if judge.is_served else 1):
-            group.create_task(work())
+    said = await judge_all(judge, [(cases[a.case], a.text) for a in new], advance)
+    fresh = {(a.case, a.digest): _label(judge, a, one) for a, one in zip(new, said, strict=True)}
     advance(len(answers) - len(new))
     return [
         _for(a, fresh.get((a.case, a.digest)) or known[judge.name, judge.version, a.case, a.digest])
@@ -59,8 +46,7 @@ async def _all_of(
     ]
 
 
-async def _label(judge: Judge, case: Asked, answer: Answer) -> Labelled:
-    said = await judge.judge(case, answer.text)
+def _label(judge: Judge, answer: Answer, said: Judgement) -> Labelled:
     return Labelled(
         answer.case, answer.arm, answer.repeat, judge.name, said.label.value, judge.version, answer.digest,
         said.why, said.final,

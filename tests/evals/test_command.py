@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -285,3 +287,23 @@ def test_without_a_directory_a_run_gets_one_of_its_own(
     with served(Arms().app()) as url:
         assert main(["eval", "run", "any", "--target", url, "--key", f"file:{secret}"]) == 0
     assert [p.name.rsplit("-", 2)[0] for p in tmp_path.iterdir() if p.is_dir()] == ["eval-My-suite-1"]
+
+
+def test_without_the_extra_it_is_named() -> None:
+    """In a process of its own, where the library is not there."""
+    script = (
+        "import sys; sys.modules['statsmodels'] = None; from guardproxy.cli import main; "
+        "sys.exit(main(['eval', 'report', 'x']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "needs the extra guardproxy[evals]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_number_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["eval", "run", "starter", "--target", "http://x", "--repeat", "0"])
+    assert "expected at least 1, got 0" in capsys.readouterr().err

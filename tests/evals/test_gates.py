@@ -94,3 +94,12 @@ def test_a_bound_on_what_is_not_measured_is_an_error(
 def test_what_is_wrong_in_a_gate_file_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(EvalError, match=told):
         loaded(tmp_path, text)
+
+
+def test_half_a_run_keeps_no_bound(tmp_path: Path) -> None:
+    rundir = made(tmp_path / "run", arms="arm-none")
+    answers = rundir.path / "answers.jsonl"
+    answers.write_bytes(b"".join(answers.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(EvalError, match="1 of 97 questions are not asked yet"):
+        built(rundir, (), loaded(tmp_path, "errors: {max: 1}"))
+    assert built(rundir, ()).cautions[0].code == "incomplete"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from guardproxy.evals.outcome import Label
 from guardproxy.evals.rundir import Asked
+
+AT_ONCE = 8
+"""Questions under way to a served judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +50,27 @@ class Judge(Protocol):
             case: The question and what is expected.
             text: The answer; not empty.
         """
+
+
+async def judge_all(
+    judge: Judge, asked: Sequence[tuple[Asked, str]], advance: Callable[[int], object] = lambda _: None
+) -> list[Judgement]:
+    """What a judge says of each question and answer, in their order; a served one is asked several at once.
+
+    Args:
+        judge: Who is asked.
+        asked: Cases with the texts of their answers.
+        advance: Is told 1 whenever one is done.
+    """
+    found: list[Judgement | None] = [None] * len(asked)
+    waiting = iter(enumerate(asked))
+
+    async def work() -> None:
+        for place, (case, text) in waiting:
+            found[place] = await judge.judge(case, text)
+            advance(1)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE if judge.is_served else 1):
+            group.create_task(work())
+    return [one for one in found if one is not None]
