@@ -196,6 +196,7 @@ class Metrics:
     def server_is(self, server: str, *, up: bool) -> None:
         """A model server answers, or does not."""
         self.upstream_up.labels(server).set(up)
+        self.upstream_failures.labels(server)  # from 0, as above
 
     def server_failed(self, server: str) -> None:
         """A model server gave no answer."""
