@@ -39,6 +39,10 @@ _SPELLED = (
     ("content", "reasoning", "refusal", "tool_arguments"),
 )
 """Everything with text in it that can be redacted, on both sides: what detectors of spelled things look at."""
+_ASKED = ("user", "assistant", "tool")
+_ANSWERED = ("content", "reasoning", "refusal", "tool_arguments")
+_SERVED = ("backend", "max_chars", "logprobs", "ignore")
+"""Keys of every guard model that is asked over HTTP: see `guard_models.served`."""
 
 DETECTORS: Mapping[str, Entry] = {
     "patterns": Entry(
@@ -72,6 +76,23 @@ DETECTORS: Mapping[str, Entry] = {
         "guardproxy.detectors.spacy_names:build", *_SPELLED, gives_spans=True, extra="names"
     ),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
+    **{
+        name: Entry(
+            f"guardproxy.detectors.guard_models.{name}:build", inputs, outputs, (*_SERVED, *own), spans
+        )
+        for name, inputs, outputs, own, spans in (
+            ("llama_guard", _ASKED, _ANSWERED, ("pictures",), False),
+            ("qwen3guard", _ASKED, _ANSWERED, (), False),
+            ("wildguard", _ASKED, _ANSWERED, (), False),
+            ("granite_guardian", _ASKED, _ANSWERED, ("form", "criteria", "own"), False),
+            ("gpt_oss_safeguard", _ASKED, _ANSWERED, ("policy", "effort"), False),
+            ("judge", _ASKED, _ANSWERED, ("rubric", "pictures"), False),
+            ("shieldgemma2", ("image",), (), ("policies", "framed"), False),
+            ("llavaguard", ("image",), (), ("policy",), False),
+            ("classify", _ASKED, _ANSWERED, ("labels", "unsafe", "with_question"), False),
+            ("fms", _ASKED, _ANSWERED, ("detector_id", "types", "hold_chars"), True),
+        )
+    },
 }
 
 

@@ -274,7 +274,7 @@ def test_commands_ask_in_several_loops() -> None:
 def test_a_name_that_the_settings_do_not_have_is_a_fault_of_the_policy() -> None:
     backends = Backends({"harm-gpu": BackendPlan("http://x")})
     assert backends.get("harm-gpu").name == "harm-gpu"
-    with pytest.raises(PolicyError, match="no back end named 'harm-gpuu'.*did you mean 'harm-gpu'"):
+    with pytest.raises(PolicyError, match=r"no back end named .harm-gpuu.*did you mean .harm-gpu"):
         backends.get("harm-gpuu")
     with pytest.raises(PolicyError, match="the settings have none"):
         Backends({}).get("x")
