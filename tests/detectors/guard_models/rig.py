@@ -82,6 +82,16 @@ def is_unreadable(name: str, content: Content, *answers: object, **parameters: A
     assert error.value.reason == "unreadable"
 
 
+def readable(name: str, content: Content, answer: object, **parameters: Any) -> tuple[Finding, ...] | None:
+    """What is found; None if the answer is unreadable. Any other fault is raised."""
+    try:
+        return look(name, content, [answer], **parameters)[0]
+    except DetectorError as error:
+        if error.reason != "unreadable":
+            raise
+        return None
+
+
 def golden(case: str, name: str, content: Content, answer: object, **parameters: Any) -> None:
     """What it asks is what a file in `golden/` says, to the letter: look at the difference before you change it."""
     asked = look(name, content, [answer], **parameters)[1].asked
@@ -123,13 +133,9 @@ def fuzz(
     """Whatever comes back: findings with scores, or unreadable; never another fault, never silence."""
 
     def judged(answer: object) -> None:
-        try:
-            findings, _ = look(name, content, [answer], **given_)
-        except DetectorError as error:
-            assert error.reason == "unreadable"
-        else:
-            assert findings
-            assert all(0 <= f.score <= 1 for f in findings)
+        findings = readable(name, content, answer, **given_)
+        assert findings is None or findings
+        assert all(0 <= f.score <= 1 for f in findings or ())
 
     given(json_values)(judged)()
     texts = st.lists(st.sampled_from(pieces) | st.text(max_size=6), max_size=8).map("".join)
