@@ -39,6 +39,7 @@ _SPELLED = (
     ("content", "reasoning", "refusal", "tool_arguments"),
 )
 """Everything with text in it that can be redacted, on both sides: what detectors of spelled things look at."""
+# What is asked over HTTP looks at what people and tools say; a system text is the application's own.
 _ASKED = ("user", "assistant", "tool")
 _ANSWERED = ("content", "reasoning", "refusal", "tool_arguments")
 _SERVED = ("backend", "max_chars", "logprobs", "ignore")
@@ -76,6 +77,13 @@ DETECTORS: Mapping[str, Entry] = {
         "guardproxy.detectors.spacy_names:build", *_SPELLED, gives_spans=True, extra="names"
     ),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
+    "cascade": Entry("guardproxy.detectors.cascade:build", _ASKED, _ANSWERED, ("of",)),
+    "would_decline": Entry(
+        "guardproxy.detectors.would_decline:build",
+        ("user", "image_text"),
+        (),
+        ("backend", "caption_backend", "rules", "max_chars", "logprobs"),
+    ),
     **{
         name: Entry(
             f"guardproxy.detectors.guard_models.{name}:build", inputs, outputs, (*_SERVED, *own), spans
