@@ -73,7 +73,8 @@ def _guard(verdict: GuardVerdict, policy: Policy) -> Iterator[str]:
         yield f"{guard.name:<24} nothing"
     for finding in verdict.findings:
         mark = "≥" if finding.score >= guard.threshold else "<"
-        hit = f" → {act}" if finding.score >= guard.threshold else ""
+        counts = finding.detector == guard.detector  # a cascade's stages are shown, and decide nothing
+        hit = f" → {act}" if finding.score >= guard.threshold and counts else ""
         bar = "█" * round(finding.score * BAR)
         yield (
             f"{guard.name:<24} {bar:·<{BAR}} {finding.score:.3f} {mark} {guard.threshold:g}{hit}"

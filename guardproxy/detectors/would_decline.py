@@ -20,7 +20,7 @@ from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.given import Given
 from guardproxy.detectors.guard_models.categories import CONTROVERSIAL
 from guardproxy.detectors.guard_models.reply import chat_reply, unreadable
-from guardproxy.detectors.guard_models.served import chat_body, groups, shortened, together
+from guardproxy.detectors.guard_models.served import chat_body, groups, shortened, tamed, together
 from guardproxy.detectors.guard_models.states import BETWEEN
 from guardproxy.errors import DetectorError, PolicyError
 
@@ -120,7 +120,7 @@ class WouldDecline:
             )
         if len(pictures) > MAX_PICTURES:
             raise DetectorError(f"{len(pictures)} pictures, at most {MAX_PICTURES}", "overloaded")
-        text = CAPTION.format(question=shortened(question, self._max_chars))
+        text = CAPTION.format(question=tamed(shortened(question, self._max_chars)))
         answers = await together(
             [
                 captions.post(ROUTE, _caption_body(captions, p.image.url, text), deadline)
@@ -164,7 +164,7 @@ class WouldDecline:
 
 
 def _inside(text: str, mark: str) -> str:
-    return text.replace(f"</{mark}>", f"< /{mark}>").replace(f"<{mark}>", f"< {mark}>")
+    return tamed(text).replace(f"</{mark}>", f"< /{mark}>").replace(f"<{mark}>", f"< {mark}>")
 
 
 def _caption_body(backend: Backend, picture: str, text: str) -> Json:

@@ -17,7 +17,7 @@ from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.given import Given
 from guardproxy.detectors.guard_models.categories import CATEGORIES, UNSAFE
 from guardproxy.detectors.guard_models.reply import unreadable
-from guardproxy.detectors.guard_models.served import MAX_REQUESTS, OVERLAP, groups, pieces, shortened
+from guardproxy.detectors.guard_models.served import MAX_REQUESTS, OVERLAP, groups, pieces, shortened, tamed
 from guardproxy.errors import DetectorError, PolicyError
 
 NAME = "classify"
@@ -60,7 +60,7 @@ class Classify:
             raise DetectorError(
                 f"{len(texts)} pieces of {self._max_chars} characters, at most {MAX_TEXTS}", "overloaded"
             )
-        body: dict[str, object] = {"input": [text for text, _ in texts]}
+        body: dict[str, object] = {"input": [tamed(text) for text, _ in texts]}
         if self._backend.model:
             body["model"] = self._backend.model
         answer = await self._backend.post("/classify", body, content.deadline)

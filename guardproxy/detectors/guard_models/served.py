@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from guardproxy.core.canonical import SpecialTokens
 from guardproxy.core.content import Segment
 from guardproxy.core.policy import OUTPUT_KINDS
 from guardproxy.core.verdict import Finding
@@ -22,6 +23,8 @@ OVERLAP = 200
 """Characters that two pieces of a long text share, so that no sentence is only seen in halves."""
 COMMON = ("backend", "max_chars", "logprobs", "ignore")
 """Keys that every served guard has."""
+
+_CONTROL = SpecialTokens(("[SEP]", "[CLS]", "[MASK]", "<guardian>", "<score>", "</score>"))
 
 T = TypeVar("T")
 
@@ -126,19 +129,24 @@ class ServedGuard:
             raise DetectorError("this guard model reads no text: looks_at may only name image")
         if pictures and not self._sight.pictures:
             raise DetectorError("this guard model sees no pictures: looks_at may not name image")
-        question = shortened(content.context, self._max_chars)
+        question = tamed(shortened(content.context, self._max_chars))
         asked = [Asked(question, None, p.image.url, p.place) for p in pictures if p.image is not None]
         if texts and texts[0].kind in OUTPUT_KINDS:
             return asked + [
-                Asked(question, piece, None, s.place)
+                Asked(question, tamed(piece), None, s.place)
                 for s in texts
                 for piece in pieces(s.text, self._max_chars)
             ]
         return asked + [
-            Asked(piece, None, None, group[0].place)
+            Asked(tamed(piece), None, None, group[0].place)
             for group in groups(texts)
             for piece in pieces("\n\n".join(s.text for s in group), self._max_chars)
         ]
+
+
+def tamed(text: str) -> str:
+    """The text with control tokens broken: vLLM takes them for its own wherever they stand, in an answer too."""
+    return _CONTROL.neutralise(text)
 
 
 def groups(texts: Sequence[Segment]) -> list[list[Segment]]:

@@ -28,18 +28,12 @@ TEMPLATE = (
 """Without the start token, which the server adds."""
 YES_NO = {"yes": "yes", "no": "no"}
 
-_CONTROL = re.compile(r"\[(/?INST)\]|<(/?s|\|user\||\|assistant\|)>")
 _LINES = re.compile(
     r"\s*Harmful request:[ ]*(yes|no)\s*\n\s*Response refusal:[ ]*(yes|no|n/a)\s*\n\s*"
     r"Harmful response:[ ]*(yes|no|n/a)\s*\Z",
     re.IGNORECASE,
 )
 _FIRST = re.compile(r"\s*Harmful request:[ ]*(yes|no)\s*(?:\n|\Z)", re.IGNORECASE)
-
-
-def without_control(text: str) -> str:
-    """The text with its look-alikes of the template's own marks spelled apart."""
-    return _CONTROL.sub(lambda m: f"[ {m[1]} ]" if m[1] else f"< {m[2]} >", text)
 
 
 class WildGuard:
@@ -52,9 +46,7 @@ class WildGuard:
 
     def bodies(self, asked: Asked) -> Sequence[Json]:
         """One completion."""
-        prompt = TEMPLATE.format(
-            question=without_control(asked.question), answer=without_control(asked.answer or "")
-        )
+        prompt = TEMPLATE.format(question=asked.question, answer=asked.answer or "")
         body: Json = {"prompt": prompt, "max_tokens": MAX_TOKENS, "temperature": 0}
         return [{**body, "logprobs": 5} if self._logprobs else body]
 

@@ -76,7 +76,7 @@ def tokenizer_of(template: str | None) -> PreTrainedTokenizerFast:
         bos_token="<|begin|>",
         eos_token="<|end|>",
         pad_token="<|pad|>",
-        model_max_length=512,
+        model_max_length=8192,
     )
     made.chat_template = template
     return made
@@ -97,7 +97,7 @@ def build_chat(out: Path) -> None:
     generator = random.Random(0)
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=32, max_position_embeddings=512, bos_token_id=tokenizer.bos_token_id,
+        num_key_value_heads=2, head_dim=32, max_position_embeddings=8192, bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=False,
     ))  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
