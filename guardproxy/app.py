@@ -11,6 +11,7 @@ from pathlib import Path
 
 from guardproxy import policystore
 from guardproxy.account import Account, Beside
+from guardproxy.advice import Advice
 from guardproxy.core.canonical import SpecialTokens
 from guardproxy.core.content import Request
 from guardproxy.detectors.backends import BackendPlan, Backends
@@ -190,6 +191,7 @@ class Core:
         metrics.exchanges_limit.set(limits.max_exchanges)
         self._background: set[asyncio.Task[None]] = set()
         self.dialects: Sequence[str] = settings.dialects
+        self.offers_guardrail = settings.guardrail_api
         self.is_stopping = False
         self.cut = 0
 
@@ -218,6 +220,10 @@ class Core:
     def exchange(self, plan: Plan, request: Request, account: Account) -> Exchange:
         """A new exchange, in the request's dialect."""
         return Exchange(self._parts, plan, DIALECTS[request.dialect], request, account)
+
+    def advice(self, plan: Plan, account: Account) -> Advice:
+        """A new consultation of another gateway."""
+        return Advice(self._parts, plan, account)
 
     def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
         """A new trace."""

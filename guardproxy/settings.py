@@ -209,6 +209,7 @@ class Settings(_Model):
         dialects: The formats that clients may speak. `completions` has no place for a system text, so
             that no hardening reaches the model: it is off unless named here.
         backends: Servers of guard models by name.
+        guardrail_api: Offer LiteLLM's Generic Guardrail API, under client keys, on the API's port.
     """
 
     upstream: UpstreamSettings = UpstreamSettings()
@@ -222,6 +223,7 @@ class Settings(_Model):
         "responses",
         "messages",
     ]
+    guardrail_api: bool = False
     host: str = "127.0.0.1"
     port: Port = 8080
     admin_host: str = "127.0.0.1"

@@ -20,7 +20,7 @@ from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.given import Given
 from guardproxy.detectors.guard_models.categories import CONTROVERSIAL
 from guardproxy.detectors.guard_models.reply import chat_reply, unreadable
-from guardproxy.detectors.guard_models.served import chat_body, groups, shortened, tamed, together
+from guardproxy.detectors.guard_models.served import chat_body, groups, shortened, tamed, together, url_of
 from guardproxy.detectors.guard_models.states import BETWEEN
 from guardproxy.errors import DetectorError, PolicyError
 
@@ -98,8 +98,8 @@ class WouldDecline:
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding, `would_decline`; and `controversial` beside it where the model is unsure."""
-        texts = [s for s in content.segments if s.image is None and s.kind != "image_text" and s.text.strip()]
-        shown = [s for s in content.segments if s.image is not None]
+        texts = [s for s in content.segments if s.kind not in ("image", "image_text") and s.text.strip()]
+        shown = [s for s in content.segments if s.kind == "image"]
         words = [s.text for s in content.segments if s.kind == "image_text" and s.text.strip()]
         if not (texts or shown or words):
             return ()
@@ -123,7 +123,7 @@ class WouldDecline:
         text = CAPTION.format(question=tamed(shortened(question, self._max_chars)))
         answers = await together(
             [
-                captions.post(ROUTE, _caption_body(captions, p.image.url, text), deadline)
+                captions.post(ROUTE, _caption_body(captions, url_of(p.image), text), deadline)
                 for p in pictures
                 if p.image is not None
             ]

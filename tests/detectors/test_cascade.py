@@ -161,7 +161,8 @@ PATTERNS = {"detector": "patterns", "when": "0..0.5", "patterns": [{"id": "p", "
 def test_patterns_inside_hold_a_stream_back_as_they_do_alone() -> None:
     cascade = build({"of": ["harmful_answer", PATTERNS]}, Resources())
     assert isinstance(cascade, Cascade)
-    assert cascade.longest == len("blue heron")
+    alone = registry.build("patterns", {"patterns": PATTERNS["patterns"]}, Resources())
+    assert cascade.longest == alone.longest > 0  # type: ignore[attr-defined]  # of this one
     assert cascade.held_suffix("I saw a blue her", 0) == len("blue her")
     assert cascade.inline
     assert cascade.stages == {Stage.OUTPUT}

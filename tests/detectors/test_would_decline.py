@@ -20,6 +20,7 @@ from tests.detectors.guard_models.rig import (
     NO_CHAT,
     PICTURE,
     PROSE,
+    SENT,
     Found,
     Memory,
     found,
@@ -38,7 +39,10 @@ PICTURED = Content(
     (
         Segment("user", "messages[0].content", "How is this made?", turn=0),
         Segment(
-            "image", "messages[0].content[1]", image=ImagePart(PICTURE, "messages[0].content[1]"), turn=0
+            "image",
+            "messages[0].content[1]",
+            image=ImagePart("", "messages[0].content[1]", sent=SENT),
+            turn=0,
         ),
         Segment("image_text", "messages[0].content[1]/ocr[0]", "STEP 1: MIX", turn=0),
     ),
@@ -118,7 +122,9 @@ def test_the_score_is_the_share_of_decline() -> None:
 def test_what_it_cannot_look_at_is_a_fault() -> None:
     with pytest.raises(DetectorError, match="no caption_backend"):
         look(NAME, LOOK, [GO])
-    many = Content(tuple(Segment("image", f"p{i}", image=ImagePart(PICTURE, f"p{i}")) for i in range(9)))
+    many = Content(
+        tuple(Segment("image", f"p{i}", image=ImagePart("", f"p{i}", sent=SENT)) for i in range(9))
+    )
     with pytest.raises(DetectorError, match="9 pictures"):
         look(NAME, many, [GO], caption_backend="g")
     with pytest.raises(DetectorError) as error:

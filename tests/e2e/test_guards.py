@@ -65,7 +65,7 @@ def test_without_logprobs_the_word_alone_counts(guard_models: dict[str, str]) ->
 
 def test_a_text_that_is_too_long_for_the_model_is_no_answer(guard_models: dict[str, str]) -> None:
     with pytest.raises(DetectorError) as error:
-        judged(guard_models["chat"], "llama_guard", request("blue birds " * 1000))
+        judged(guard_models["chat"], "llama_guard", request("Zq7" * 3600))
     assert error.value.reason == "error"
     found = judged(guard_models["chat"], "llama_guard", request("blue birds " * 90 + BAD), max_chars=400)
     assert found["weapons"] > 0.8, "in pieces it fits"

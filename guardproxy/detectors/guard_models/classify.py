@@ -51,7 +51,7 @@ class Classify:
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each piece of text and unsafe label."""
-        if any(s.image is not None for s in content.segments):
+        if any(s.kind == "image" for s in content.segments):
             raise DetectorError("this classifier sees no pictures: looks_at may not name image")
         texts = self._texts(content)
         if not texts:

@@ -50,7 +50,7 @@ class Fms:
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each detection. Its category is the server's `detection_type`, if that is a plain word."""
-        if any(s.image is not None for s in content.segments):
+        if any(s.kind == "image" for s in content.segments):
             raise DetectorError("this detector sees no pictures: looks_at may not name image")
         shown = [s for s in content.segments if s.text]
         if not shown:

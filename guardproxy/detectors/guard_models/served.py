@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from guardproxy.core.canonical import SpecialTokens
-from guardproxy.core.content import Segment
+from guardproxy.core.content import ImagePart, Segment
 from guardproxy.core.policy import OUTPUT_KINDS
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors.backends import Backend, Json
@@ -123,14 +123,14 @@ class ServedGuard:
         ]
 
     def _asked(self, content: Content) -> list[Asked]:
-        texts = [s for s in content.segments if s.image is None and s.text.strip()]
-        pictures = [s for s in content.segments if s.image is not None]
+        texts = [s for s in content.segments if s.kind != "image" and s.text.strip()]
+        pictures = [s for s in content.segments if s.kind == "image"]
         if texts and not self._sight.texts:
             raise DetectorError("this guard model reads no text: looks_at may only name image")
         if pictures and not self._sight.pictures:
             raise DetectorError("this guard model sees no pictures: looks_at may not name image")
         question = tamed(shortened(content.context, self._max_chars))
-        asked = [Asked(question, None, p.image.url, p.place) for p in pictures if p.image is not None]
+        asked = [Asked(question, None, url_of(p.image), p.place) for p in pictures if p.image is not None]
         if texts and texts[0].kind in OUTPUT_KINDS:
             return asked + [
                 Asked(question, tamed(piece), None, s.place)
@@ -142,6 +142,11 @@ class ServedGuard:
             for group in groups(texts)
             for piece in pieces("\n\n".join(s.text for s in group), self._max_chars)
         ]
+
+
+def url_of(picture: ImagePart) -> str:
+    """The canonical picture as a `data:` URL: what the model gets, too."""
+    return picture.sent[1:-1].decode("ascii")
 
 
 def tamed(text: str) -> str:

@@ -21,6 +21,7 @@ from tests.guard_server import chat
 
 GOLDEN = Path(__file__).parent / "golden"
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
+SENT = f'"{PICTURE}"'.encode()
 ASK = Content((Segment("user", "messages[0].content", "How do I kill a Python process?"),))
 ANSWER = Content(
     (Segment("content", "choices[0].content", "Use kill with its id.", untrusted=True),),
@@ -28,7 +29,7 @@ ANSWER = Content(
 )
 JAPANESE = Content((Segment("user", "messages[0].content", "プロセスを終了する方法を教えてください。"),))
 LOOK = Content(
-    (Segment("image", "messages[0].content[1]", image=ImagePart(PICTURE, "messages[0].content[1]")),),
+    (Segment("image", "messages[0].content[1]", image=ImagePart("", "messages[0].content[1]", sent=SENT)),),
     "What is shown here?",
 )
 

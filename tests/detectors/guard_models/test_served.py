@@ -16,7 +16,7 @@ from guardproxy.detectors import registry
 from guardproxy.detectors.base import Content, Resources
 from guardproxy.detectors.guard_models.served import MAX_REQUESTS, pieces, shortened, together
 from guardproxy.errors import DetectorError, PolicyError
-from tests.detectors.guard_models.rig import ANSWER, LOOK, PICTURE, found, look
+from tests.detectors.guard_models.rig import ANSWER, LOOK, PICTURE, SENT, found, look
 from tests.detectors.guard_models.test_classify import answer as classes
 from tests.fakes import MODEL, Proxy
 from tests.guard_server import GuardServer, Reply, Seen, chat, completion
@@ -121,7 +121,7 @@ def test_a_picture_is_asked_about_with_the_question_and_not_by_those_who_see_non
 
 
 def test_a_picture_without_a_question_is_sent_alone() -> None:
-    image = ImagePart(PICTURE, "p")
+    image = ImagePart("", "p", sent=SENT)
     _, memory = look(
         "llama_guard", Content((Segment("image", "p", image=image),)), [chat("safe")], pictures=True
     )
