@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from guardproxy.detectors import registry
 from guardproxy.detectors.base import Content, Resources
 from guardproxy.detectors.guard_models.served import MAX_REQUESTS, pieces, shortened, together
 from guardproxy.errors import DetectorError, PolicyError
+from guardproxy.inforce import load_policies
 from tests.detectors.guard_models.rig import ANSWER, LOOK, PICTURE, SENT, found, look
 from tests.detectors.guard_models.test_classify import answer as classes
 from tests.fakes import MODEL, Proxy
@@ -140,6 +142,15 @@ def test_the_version_changes_with_what_decides() -> None:
 
     assert version() == version()
     assert len({version(), version(rubric="x"), version(backend="h")}) == 3
+
+
+def test_a_key_that_would_do_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "routing.yaml").write_text("rules: [{match: {}, policy: p}]\n")
+    for name, key in (("fms", "logprobs: false"), ("classify", "ignore: [advice]"), ("judge", "rubrik: x")):
+        guard = f"{{name: g, stage: input, detector: {name}, backend: g, {key}}}"
+        (tmp_path / "p.yaml").write_text(f"schema: 1\nname: p\nguards: [{guard}]\n")
+        with pytest.raises(PolicyError, match=f"unknown key for detector {name}"):
+            load_policies(tmp_path)
 
 
 def test_a_guard_must_name_its_back_end() -> None:
