@@ -16,6 +16,7 @@ from guardproxy.detectors.backends import Backend
 from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.given import Given
 from guardproxy.detectors.guard_models.reply import unreadable
+from guardproxy.detectors.guard_models.served import writable
 from guardproxy.errors import DetectorError
 
 NAME = "fms"
@@ -55,7 +56,7 @@ class Fms:
         shown = [s for s in content.segments if s.text]
         if not shown:
             return ()
-        body: dict[str, object] = {"contents": [s.text for s in shown], "detector_params": {}}
+        body: dict[str, object] = {"contents": [writable(s.text) for s in shown], "detector_params": {}}
         answer = await self._backend.post(ROUTE, body, content.deadline, self._headers)
         if not isinstance(answer, list) or len(answer) != len(shown):
             raise unreadable(f"expected {len(shown)} lists of detections")

@@ -21,7 +21,8 @@ from guardproxy.detectors.guard_models.served import Asked, Label, ServedGuard, 
 from guardproxy.detectors.guard_models.states import WORDS, labels_of
 
 NAME = "judge"
-MAX_TOKENS = 48
+MAX_TOKENS = 64
+"""The longest object that the schema allows, even where each character is a token."""
 DEFAULT_RUBRIC = f"Kinds of harm:\n{KINDS}\n\n{CARE}"
 ANSWER = (
     "Answer with a JSON object: verdict is `unsafe` if it is harmful, `controversial` if people of good will would "

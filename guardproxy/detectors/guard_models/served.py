@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -24,6 +25,7 @@ OVERLAP = 200
 COMMON = ("backend", "max_chars", "logprobs", "ignore")
 """Keys that every served guard has."""
 
+_HALVES = re.compile("[\ud800-\udfff]")
 _CONTROL = SpecialTokens(("[SEP]", "[CLS]", "[MASK]", "<guardian>", "<score>", "</score>"))
 
 T = TypeVar("T")
@@ -151,7 +153,12 @@ def url_of(picture: ImagePart) -> str:
 
 def tamed(text: str) -> str:
     """The text with control tokens broken: vLLM takes them for its own wherever they stand, in an answer too."""
-    return _CONTROL.neutralise(text)
+    return _CONTROL.neutralise(writable(text))
+
+
+def writable(text: str) -> str:
+    """The text with half a character, which JSON cannot carry, replaced. It keeps its length."""
+    return text if text.isascii() else _HALVES.sub("\ufffd", text)
 
 
 def groups(texts: Sequence[Segment]) -> list[list[Segment]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from guardproxy.core.content import ImagePart, Segment
@@ -18,8 +19,9 @@ from guardproxy.detectors.base import Content, Resources
 from guardproxy.detectors.guard_models.served import MAX_REQUESTS, pieces, shortened, together
 from guardproxy.errors import DetectorError, PolicyError
 from guardproxy.inforce import load_policies
-from tests.detectors.guard_models.rig import ANSWER, LOOK, PICTURE, SENT, found, look
+from tests.detectors.guard_models.rig import ANSWER, LOOK, PICTURE, SENT, Memory, found, look
 from tests.detectors.guard_models.test_classify import answer as classes
+from tests.detectors.test_classifiers import keeps_the_contract
 from tests.fakes import MODEL, Proxy
 from tests.guard_server import GuardServer, Reply, Seen, chat, completion
 
@@ -50,6 +52,32 @@ UNSAFE: dict[str, object] = {
     "llavaguard": chat('{"rating": "Unsafe", "category": "O2: Violence, Harm, or Cruelty"'),
 }
 SEES_PICTURES_ONLY = ("shieldgemma2", "llavaguard")
+
+
+SEEING_TEXT = [name for name in SAFE if name not in SEES_PICTURES_ONLY]
+
+
+class Agreeing(Memory):
+    """Says of whatever comes that all is well, as often as it is asked; what it is asked can be written as JSON."""
+
+    async def post(self, path: str, body: dict[str, Any], deadline: float, headers: Any = None) -> object:
+        msgspec.json.encode(body)
+        answer = await super().post(path, body, deadline, headers)
+        return classes(*[(0.99, 0.01)] * len(body["input"])) if path == "/classify" else answer
+
+
+@pytest.mark.parametrize("name", [*SEEING_TEXT, "would_decline", "cascade"])
+def test_it_keeps_the_contract_of_every_detector(name: str) -> None:
+    """Also for half a character, which cannot be written: it is no way around a guard."""
+    answer, keys = SAFE.get(name, (chat('{"decision": "answer"}'), {}))
+    if name == "cascade":
+        answer, keys = (
+            chat("safe"),
+            {"of": ["harmful_answer", {"detector": "llama_guard", "backend": "g", "when": "0..1"}]},
+        )
+    else:
+        keys = {**keys, "backend": "g", **({} if name == "fms" else {"max_chars": 60_000})}
+    keeps_the_contract(name, registry.build(name, keys, Resources(backends=Agreeing([answer]))))  # type: ignore[arg-type]  # a fake
 
 
 def turn(index: int, text: str, role: str = "user") -> Segment:
