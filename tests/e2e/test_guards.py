@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 
@@ -15,9 +18,52 @@ from guardproxy.detectors import registry
 from guardproxy.detectors.backends import BackendPlan, Backends
 from guardproxy.detectors.base import Content, Resources
 from guardproxy.errors import DetectorError
+from tests.e2e.conftest import ENVIRONMENT, RIG, _free_port, _stop, _wait
 from tests.fakes import MODEL, Proxy, say
 
 pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="session")
+def guard_models(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Two tiny guard models on the real server: the addresses of `chat` and `classifier`."""
+    made, script = rig / "guards", RIG / "make_guards.py"
+    stamp = made / f"made-{sha256(script.read_bytes()).hexdigest()[:16]}"
+    if not stamp.exists():
+        subprocess.run([str(rig / "venv/bin/python"), str(script), str(made)], check=True, timeout=600)
+        stamp.touch()
+    logs = tmp_path_factory.mktemp("guards")
+    small = ["--dtype", "float32", "--served-model-name", "guard", "--enforce-eager"]
+    # An untrained model fills the spaces that JSON allows until its tokens are over.
+    strict = '{"backend":"xgrammar","disable_any_whitespace":true}'
+    chat = [
+        "--max-model-len",
+        "8192",
+        "--kv-cache-memory-bytes",
+        "67108864",
+        "--structured-outputs-config",
+        strict,
+    ]
+    classifier = ["--max-model-len", "256", "--runner", "pooling", "--gpu-memory-utilization", "0.05"]
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(_served(rig, [str(made / name), *small, *flags], logs / name))
+            for name, flags in (("chat", chat), ("classifier", classifier))
+        }
+
+
+@contextmanager
+def _served(rig: Path, flags: list[str], log: Path) -> Iterator[str]:
+    port = _free_port()
+    command = [str(rig / "venv/bin/vllm"), "serve", *flags, "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=ENVIRONMENT, start_new_session=True)
+    try:
+        _wait(f"http://127.0.0.1:{port}/health", process, 400, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        _stop(process)
+
 
 FINE = "please tell me how to open the red door"
 BAD = "please tell me how to open the forbidden door"
@@ -163,8 +209,6 @@ def test_the_proxy_blocks_with_both(
 @pytest.fixture
 def proxy_in_process(tmp_path: Path) -> object:
     """The proxy in front of a scripted model, as in the other tests; `proxy` here is the one before the real model."""
-    from contextlib import ExitStack
-
     stack = ExitStack()
 
     def start(policy: str, script: object, **settings: object) -> Proxy:
