@@ -225,7 +225,7 @@ class Account:
         if request is None:
             return
         self.trace.begin("watch")
-        watching = self._plan.watching[Stage.INPUT]
+        watching = self._plan.watching[Stage.INPUT] if self.entry.segments else ()
         if watching:
             observed = await observe(watching, self._plan.detectors, self.content(request), timed)
             self.judged(Stage.INPUT, judge_guards(policy, watching, observed, self.hits))

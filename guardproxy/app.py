@@ -11,8 +11,10 @@ from pathlib import Path
 
 from guardproxy import policystore
 from guardproxy.account import Account, Beside
+from guardproxy.advice import Advice
 from guardproxy.core.canonical import SpecialTokens
 from guardproxy.core.content import Request
+from guardproxy.detectors.backends import BackendPlan, Backends
 from guardproxy.detectors.base import Resources
 from guardproxy.detectors.offload import Offload
 from guardproxy.errors import KeyFileError, SettingsError
@@ -55,12 +57,25 @@ def key_ring(settings: Settings) -> KeyRing:
         upstream = read_secret(reference)
         if upstream is not None and ring.find(upstream) is not None:
             raise SettingsError("upstream.key: is a client key too: clients could pass the proxy by")
+    for name, one in settings.backends.items():
+        key = read_secret(one.key)
+        if key is not None and ring.find(key) is not None:
+            raise SettingsError(f"backends.{name}.key: is a client key too: each needs its own")
     return ring
 
 
-def resources_of(settings: Settings, pictures: Cache | None = None) -> Resources:
-    """What the detectors of one process share."""
-    return Resources(Offload(settings.detector_threads), pictures or Cache(0))
+def resources_of(settings: Settings, metrics: Metrics, pictures: Cache | None = None) -> Resources:
+    """What the detectors of one process share.
+
+    Raises:
+        SettingsError: A back end's key cannot be read.
+    """
+    plans = {
+        name: BackendPlan(**{**one.model_dump(), "url": one.url.rstrip("/"), "key": read_secret(one.key)})
+        for name, one in settings.backends.items()
+    }
+    offload = Offload(settings.detector_threads)
+    return Resources(offload, pictures or Cache(0), backends=Backends(plans, metrics))
 
 
 def policies_of(
@@ -132,7 +147,7 @@ class Core:
         self._ledger = Ledger(shared.limits, shared.number, settings.workers if shared.limits else 1)
         self.door = Door(self.keys, self._ledger, metrics)
         self._pictures = Cache(settings.images.cache_bytes, metrics)
-        self._resources = resources_of(settings, self._pictures)
+        self._resources = resources_of(settings, metrics, self._pictures)
         self.policies = policies_of(settings, metrics, self._resources, shared.policies)
         self.audit = audit_of(settings, shared.number, metrics)
         tracing = settings.tracing
@@ -176,6 +191,7 @@ class Core:
         metrics.exchanges_limit.set(limits.max_exchanges)
         self._background: set[asyncio.Task[None]] = set()
         self.dialects: Sequence[str] = settings.dialects
+        self.offers_guardrail = settings.guardrail_api
         self.is_stopping = False
         self.cut = 0
 
@@ -204,6 +220,10 @@ class Core:
     def exchange(self, plan: Plan, request: Request, account: Account) -> Exchange:
         """A new exchange, in the request's dialect."""
         return Exchange(self._parts, plan, DIALECTS[request.dialect], request, account)
+
+    def advice(self, plan: Plan, account: Account) -> Advice:
+        """A new consultation of another gateway."""
+        return Advice(self._parts, plan, account)
 
     def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
         """A new trace."""
@@ -250,6 +270,7 @@ class Core:
             "policies": "ok",
             "detectors": self._reader.state,
             "upstream": await self._fleet.state(),
+            "backends": await self._resources.backends.state(self.policies.needed_backends),
             "audit": "cannot record" if self.audit is not None and self.audit.refuses else "ok",
             "life": "stopping" if self.is_stopping else "ok",
         }
@@ -276,6 +297,7 @@ class Core:
         self._intake.close()
         await self._reader.close()
         self._resources.offload.close()
+        await self._resources.backends.close()
         self._ledger.close()
         if self.audit is not None:
             self.audit.close()

@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("check", "say what is wrong with policies"), ("explain", "say what a policy does")):
         one = policy.add_parser(name, help=text)
         one.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")
+        one.add_argument("--config", metavar="FILE", type=Path, help="settings, for the back ends of guards")
         one.add_argument("name", nargs="?", help="only this policy")
         one.set_defaults(run=_policy, what=name)
     policy.add_parser("schema", help="JSON Schema of a policy file, for editors").set_defaults(run=_schema)
@@ -96,6 +97,7 @@ def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParse
     for one in (score, look):
         one.add_argument("--policy", default="default", metavar="NAME")
         one.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")
+        one.add_argument("--config", metavar="FILE", type=Path, help="settings, for the back ends of guards")
 
 
 def _key_parser(key: argparse.ArgumentParser) -> None:
@@ -176,7 +178,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _policy(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import policy
 
-    return policy.run(arguments.what, arguments.policies, arguments.name)
+    return policy.run(arguments.what, arguments.policies, arguments.name, arguments.config)
 
 
 def _schema(arguments: argparse.Namespace) -> int:
@@ -188,14 +190,15 @@ def _schema(arguments: argparse.Namespace) -> int:
 def _score(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import score
 
-    job = score.Job(arguments.rows, arguments.policy, arguments.policies, score.stages_of(arguments.stage))
+    stages = score.stages_of(arguments.stage)
+    job = score.Job(arguments.rows, arguments.policy, arguments.policies, stages, arguments.config)
     return score.run(job, arguments.jobs)
 
 
 def _look(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import look
 
-    return look.run(arguments.what, arguments.answer, arguments.policy, arguments.policies)
+    return look.run(arguments.what, arguments.answer, arguments.policy, arguments.policies, arguments.config)
 
 
 def _key_new(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from guardproxy import policystore
-from guardproxy.core.policy import Mode
+from guardproxy.core.policy import FailMode, Mode
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Detector, Resources
 from guardproxy.detectors.observe import IMAGE_TEXT
@@ -61,6 +61,18 @@ class InForce:
         return plan
 
     @property
+    def needed_backends(self) -> frozenset[str]:
+        """Servers of guard models without which an exchange is stopped: of acting guards that fail closed."""
+        return frozenset(
+            backend
+            for plan in self.plans.values()
+            if plan.policy.mode is Mode.ENFORCE
+            for guard in plan.policy.guards
+            if plan.policy.is_acting(guard) and guard.fail_mode is FailMode.CLOSED
+            for backend in getattr(plan.detectors.get(guard.name), "backends", ())
+        )
+
+    @property
     def versions(self) -> list[tuple[str, str]]:
         """Name and version of each policy."""
         return [(name, plan.policy.version) for name, plan in self.plans.items()]
@@ -99,6 +111,11 @@ class Policies:
     def digest(self) -> str:
         """Of the revision in force."""
         return self._in_force.revision.digest
+
+    @property
+    def needed_backends(self) -> frozenset[str]:
+        """See `InForce`."""
+        return self._in_force.needed_backends
 
     def prepare(self) -> str:
         """Read the policies anew without using them yet; returns their digest.

@@ -48,11 +48,13 @@ class Inward:
             WireError: Nothing is left to answer, a picture is not acceptable, or the policy refuses what nobody
                 would look at.
         """
-        policy = self._plan.policy
-        block = policy.block.message
-        request = canonical(request, self._parts.tokens, (block.en, block.ja))
+        block = self._plan.policy.block.message
+        return await self.admit(canonical(request, self._parts.tokens, (block.en, block.ja)))
+
+    async def admit(self, request: Request) -> Request:
+        """The second half of `take`, for a request whose texts are left as they are."""
         tenant = self._account.client.name
-        request = await self._parts.intake.take(request, policy.images, tenant)
+        request = await self._parts.intake.take(request, self._plan.policy.images, tenant)
         if self._plan.reads_pictures and pictures_of(request):
             self._account.reading = Reading(request, partial(self._parts.reader.read, tenant=tenant))
         segments = request.segments()

@@ -106,6 +106,7 @@ def _with_detectors(policy: Policy, path: Path, build: BuildDetector) -> Loaded:
         try:
             detector = build(guard.detector, guard.parameters)
             _refuse_unbounded(policy, guard, detector)
+            _refuse_unsuited(guard, detector)
         except PolicyError as error:
             raise PolicyError(f"{path}: guards[{index}] ({guard.name}): {error}") from None
         detectors[guard.name] = detector
@@ -126,3 +127,10 @@ def _refuse_unbounded(policy: Policy, guard: Guard, detector: object) -> None:
             "a pattern has no bound on its length (or one over "
             f"{MAX_HELD} characters), so a stream cannot be held for it: bound it ({{1,64}} for +), or set gate: full"
         )
+
+
+def _refuse_unsuited(guard: Guard, detector: object) -> None:
+    """For a detector that is made of others: what it suits is known only once it is built."""
+    stages = getattr(detector, "stages", None)
+    if stages is not None and guard.stage not in stages:
+        raise PolicyError(f"of: not every detector of this {guard.detector} suits stage {guard.stage.value}")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from guardproxy.core.content import Request, Segment
 from guardproxy.core.gate import channel_of
-from guardproxy.core.policy import Policy
+from guardproxy.core.policy import Guard, Policy
 from guardproxy.core.verdict import Action, Finding, GuardVerdict, Span, Stage
 
 TextHash = Callable[[str], str]
@@ -108,7 +108,7 @@ def record_of(entry: Entry, text_hash: TextHash) -> Mapping[str, object]:
             for (stage, guard), (action, wanted) in verdicts.items()
         ],
         "findings": [
-            _finding(stage, guard, guards[guard].threshold, finding)
+            _finding(stage, guards[guard], finding)
             for (stage, guard, *_), finding in observed.findings.items()
         ],
         "failures": [
@@ -147,14 +147,14 @@ def _text(kind: str, place: str, text: str, text_hash: TextHash) -> Mapping[str,
     return {"kind": kind, "place": place, "sha256": text_hash(text), "chars": len(text)}
 
 
-def _finding(stage: Stage, guard: str, threshold: float, finding: Finding) -> Mapping[str, object]:
+def _finding(stage: Stage, guard: Guard, finding: Finding) -> Mapping[str, object]:
     return {
         "stage": stage.value,
-        "guard": guard,
+        "guard": guard.name,
         "detector": finding.detector,
         "category": finding.category,
         "score": round(finding.score, 6),
-        "hit": finding.score >= threshold,
+        "hit": finding.score >= guard.threshold and finding.detector == guard.detector,
         "place": finding.place,
         "span": _span(finding.span),
     }

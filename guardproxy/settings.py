@@ -80,6 +80,29 @@ class VllmSettings(_Model):
     command: str | None = None
 
 
+class BackendSettings(_Model):
+    """A server of guard models; policies name it by its name here. See `detectors.backends.BackendPlan`.
+
+    Attributes:
+        url: Without the path of a route: `http://127.0.0.1:8001`, not `…/v1`.
+        key: `env:NAME` or `file:PATH`; never the key itself.
+        model: Its own name of the model; empty where a route knows only one.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
+    key: str | None = None
+    model: str = ""
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 8
+    queue: Annotated[int, Field(ge=0, le=100_000)] = 64
+    timeout_s: Seconds = 30.0
+    connect_s: Seconds = 2.0
+    failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    open_s: Seconds = 5.0
+    max_answer_bytes: Bytes = 1_000_000
+    ca: str | None = None
+    health: Annotated[str, Field(pattern="^/")] = "/health"
+
+
 class ClientKeySettings(_Model):
     """A client key that is not in the keys file.
 
@@ -185,10 +208,13 @@ class Settings(_Model):
         client_keys: Further client keys by name, for deployments that keep secrets elsewhere.
         dialects: The formats that clients may speak. `completions` has no place for a system text, so
             that no hardening reaches the model: it is off unless named here.
+        backends: Servers of guard models by name.
+        guardrail_api: Offer LiteLLM's Generic Guardrail API, under client keys, on the API's port.
     """
 
     upstream: UpstreamSettings = UpstreamSettings()
     vllm: VllmSettings = VllmSettings()
+    backends: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], BackendSettings] = {}
     policies: str | None = None
     keys: str | None = None
     client_keys: dict[str, ClientKeySettings] = {}
@@ -197,6 +223,7 @@ class Settings(_Model):
         "responses",
         "messages",
     ]
+    guardrail_api: bool = False
     host: str = "127.0.0.1"
     port: Port = 8080
     admin_host: str = "127.0.0.1"

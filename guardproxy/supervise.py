@@ -126,7 +126,7 @@ class Supervisor:
 
         metrics = Metrics()
         key_ring(self._settings)  # what is wrong with the keys is said here, once
-        policies = policies_of(self._settings, metrics, resources_of(self._settings))
+        policies = policies_of(self._settings, metrics, resources_of(self._settings, metrics))
         api = bind(self._settings.host, self._settings.port)
         admin_socket = bind(self._settings.admin_host, self._settings.admin_port)
         loop = asyncio.get_running_loop()

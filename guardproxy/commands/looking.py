@@ -10,17 +10,20 @@ from time import perf_counter
 
 import pybase64
 
+from guardproxy import settings
+from guardproxy.app import resources_of
 from guardproxy.core.canonical import SpecialTokens, canonical
 from guardproxy.core.content import ImagePart, Message, Part, Request, Segment, TextPart
 from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import Mode
 from guardproxy.core.verdict import Action, Failure, GuardVerdict, Stage, Verdict
-from guardproxy.detectors.base import Content
+from guardproxy.detectors.base import Content, Resources
 from guardproxy.detectors.observe import observe
 from guardproxy.errors import PolicyError, WireError
 from guardproxy.images.intake import Intake
 from guardproxy.inforce import InForce, load_policies
 from guardproxy.policystore import shipped_dir
+from guardproxy.telemetry.metrics import Metrics
 from guardproxy.yamldoc import suggest
 
 
@@ -49,13 +52,16 @@ class Looker:
     Args:
         name: Of the policy.
         directory: Of policies; the shipped ones if None.
+        config: Settings, for the back ends of served guards; without it such a guard fails.
 
     Raises:
         PolicyError: The policies are wrong, or none has that name.
+        SettingsError: The settings are.
     """
 
-    def __init__(self, name: str, directory: Path | None = None) -> None:
-        plans = InForce(load_policies(directory or shipped_dir())).plans
+    def __init__(self, name: str, directory: Path | None = None, config: Path | None = None) -> None:
+        self._resources = resources_of(settings.load(config, {}), Metrics()) if config else Resources()
+        plans = InForce(load_policies(directory or shipped_dir(), self._resources)).plans
         if name not in plans:
             raise PolicyError(f"no policy named {name!r}{suggest(name, plans)}")
         self._plan = plans[name]
@@ -100,6 +106,10 @@ class Looker:
         guards = [g for g in self.policy.guards if g.stage is stage and g.mode is not Mode.OFF]
         observed = await observe(guards, self._plan.detectors, content, lambda _name, _seconds: None)
         return judge_guards(self.policy, guards, observed, hits)
+
+    async def rest(self) -> None:
+        """Close connections before the loop ends that they belong to."""
+        await self._resources.backends.close()
 
     def close(self) -> None:
         """Stop the threads."""

@@ -7,24 +7,31 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from guardproxy import settings
+from guardproxy.app import resources_of
 from guardproxy.core.policy import INPUT_KINDS, OUTPUT_KINDS, GateMode, Guard, Mode, Policy
 from guardproxy.core.verdict import Action, Stage
 from guardproxy.errors import PolicyError
 from guardproxy.inforce import load_policies
 from guardproxy.policyfile import json_schema
 from guardproxy.policystore import shipped_dir
+from guardproxy.telemetry.metrics import Metrics
 from guardproxy.yamldoc import suggest
 
 _VERBS = {Action.BLOCK: "blocks", Action.REDACT: "redacts", Action.REPAIR: "repairs"}
 
 
-def run(what: str, directory: Path | None, name: str | None) -> int:
+def run(what: str, directory: Path | None, name: str | None, config: Path | None = None) -> int:
     """Check or explain a directory of policies; returns the exit code.
+
+    With settings, the back ends that guards name must be there too.
 
     Raises:
         PolicyError: Something is wrong; the message names file, line and field.
+        SettingsError: The settings are.
     """
-    revision = load_policies(directory or shipped_dir())
+    resources = resources_of(settings.load(config, {}), Metrics()) if config else None
+    revision = load_policies(directory or shipped_dir(), resources)
     policies = {n: loaded.policy for n, loaded in revision.policies.items()}
     if name is not None and name not in policies:
         raise PolicyError(f"no policy named {name!r}{suggest(name, policies)}")

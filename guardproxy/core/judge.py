@@ -85,17 +85,16 @@ def _see(guard: Guard, observed: Mapping[str, Observation]) -> _Seen:
     observation = observed.get(guard.name, Failure(guard.detector, "missing"))
     if isinstance(observation, Failure):
         return _Seen(guard, observation, is_hit=guard.fail_mode is FailMode.CLOSED)
-    is_hit = any(f.score >= guard.threshold for f in observation)
-    if (
-        is_hit
-        and guard.controversial is not Controversial.HIT
-        and any(f.category == CONTROVERSIAL for f in observation)
-    ):
+    found = deciding(guard, observation)
+    is_hit = any(f.score >= guard.threshold for f in found)
+    # What is unsafe beyond doubt in one text is not excused by what is controversial in another.
+    is_sure = any(f.score >= guard.threshold and f.category != CONTROVERSIAL for f in found)
+    if is_hit and not is_sure and guard.controversial is not Controversial.HIT:
         return _Seen(
             guard, observation, is_hit=False, is_for_review=guard.controversial is Controversial.REVIEW
         )
     low = guard.debounce
-    is_suspect = low is not None and any(low.threshold <= f.score < guard.threshold for f in observation)
+    is_suspect = low is not None and any(low.threshold <= f.score < guard.threshold for f in found)
     return _Seen(guard, observation, is_hit, is_suspect)
 
 
@@ -132,6 +131,11 @@ def _redactions(seen: Iterable[_Seen]) -> tuple[Finding, ...]:
         f
         for s in seen
         if s.guard.on_hit is Action.REDACT and s.is_hit and not isinstance(s.observation, Failure)
-        for f in s.observation
+        for f in deciding(s.guard, s.observation)
         if f.score >= s.guard.threshold
     )
+
+
+def deciding(guard: Guard, findings: Iterable[Finding]) -> list[Finding]:
+    """Those that count: the guard's own detector's. A cascade's keeps what its stages saw for the record only."""
+    return [f for f in findings if f.detector == guard.detector]

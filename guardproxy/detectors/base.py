@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -9,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
+from guardproxy.detectors.backends import Backends
 from guardproxy.detectors.offload import Offload
 
 Memo = dict[object, object]
@@ -31,6 +33,7 @@ class Content:
         hidden: The policy's own texts in the request, when an answer is looked at: what it must not tell.
         read: Reads the texts in the pictures, and gives all segments with them; None where there are none.
         tenant: Whose content it is: what is cached for one is not found by another.
+        deadline: When the guard's budget is over, in seconds of `time.perf_counter`.
     """
 
     segments: tuple[Segment, ...]
@@ -42,6 +45,7 @@ class Content:
     hidden: str = ""
     read: Callable[[], Awaitable[tuple[Segment, ...]]] | None = field(default=None, compare=False)
     tenant: str = ""
+    deadline: float = math.inf
 
 
 class Detector(Protocol):
@@ -92,11 +96,13 @@ class Resources:
         offload: Where CPU work runs that is not `inline`.
         pictures: Where results about pictures are kept, by tenant, detector version and the picture's hash.
         leak_marker: Random, of this process: what hardening hides in the system text, and no answer may hold.
+        backends: The servers of guard models; without settings, any name is taken and none can be asked.
     """
 
     offload: Offload = field(default_factory=Offload)
     pictures: Kept = field(default_factory=NothingKept)
     leak_marker: str = field(default_factory=lambda: f"gp{token_hex(8)}")
+    backends: Backends = field(default_factory=Backends)
 
 
 class DetectorFactory(Protocol):

@@ -66,8 +66,10 @@ async def _ask(guard: Guard, detector: Detector, content: Content, timed: Timed)
 
 
 async def _ask_within(guard: Guard, detector: Detector, content: Content, timed: Timed) -> Observation:
+    budget_s = guard.budget_ms / 1000
+    content = replace(content, deadline=perf_counter() + budget_s)
     try:
-        async with asyncio.timeout(guard.budget_ms / 1000):
+        async with asyncio.timeout(budget_s):
             if content.read is not None and IMAGE_TEXT in guard.looks_at:
                 content = _shown(guard, replace(content, segments=await content.read()))
                 if not content.segments:

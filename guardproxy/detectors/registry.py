@@ -39,6 +39,12 @@ _SPELLED = (
     ("content", "reasoning", "refusal", "tool_arguments"),
 )
 """Everything with text in it that can be redacted, on both sides: what detectors of spelled things look at."""
+# What is asked over HTTP looks at what people and tools say; a system text is the application's own.
+_ASKED = ("user", "assistant", "tool")
+_ANSWERED = ("content", "reasoning", "refusal", "tool_arguments")
+_SERVED = ("backend", "ignore")
+"""Keys of every guard model that is asked over HTTP; most have the following two as well."""
+_LONG, _SURE = "max_chars", "logprobs"
 
 DETECTORS: Mapping[str, Entry] = {
     "patterns": Entry(
@@ -72,6 +78,39 @@ DETECTORS: Mapping[str, Entry] = {
         "guardproxy.detectors.spacy_names:build", *_SPELLED, gives_spans=True, extra="names"
     ),
     "refusal": Entry("guardproxy.detectors.classifiers:refusal", (), ("content", "refusal")),
+    "cascade": Entry("guardproxy.detectors.cascade:build", _ASKED, _ANSWERED, ("of",)),
+    "would_decline": Entry(
+        "guardproxy.detectors.would_decline:build",
+        ("user", "image_text"),
+        (),
+        ("backend", "caption_backend", "rules", _LONG, _SURE),
+    ),
+    **{
+        name: Entry(f"guardproxy.detectors.guard_models.{name}:build", inputs, outputs, (*_SERVED, *own))
+        for name, inputs, outputs, own in (
+            ("llama_guard", _ASKED, _ANSWERED, (_LONG, _SURE, "pictures")),
+            ("qwen3guard", _ASKED, _ANSWERED, (_LONG, _SURE)),
+            ("wildguard", _ASKED, _ANSWERED, (_LONG, _SURE)),
+            ("granite_guardian", _ASKED, _ANSWERED, (_LONG, _SURE, "form", "criteria", "own")),
+            ("gpt_oss_safeguard", _ASKED, _ANSWERED, (_LONG, "policy", "effort")),
+            ("judge", _ASKED, _ANSWERED, (_LONG, _SURE, "rubric", "pictures")),
+            ("shieldgemma2", ("image",), (), (_SURE, "policies", "framed")),
+            ("llavaguard", ("image",), (), (_SURE, "policy")),
+        )
+    },
+    "classify": Entry(
+        "guardproxy.detectors.guard_models.classify:build",
+        _ASKED,
+        _ANSWERED,
+        ("backend", _LONG, "labels", "unsafe", "with_question"),
+    ),
+    "fms": Entry(
+        "guardproxy.detectors.guard_models.fms:build",
+        _ASKED,
+        _ANSWERED,
+        ("backend", "detector_id", "types", "hold_chars"),
+        gives_spans=True,
+    ),
 }
 
 

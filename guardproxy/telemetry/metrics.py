@@ -150,6 +150,14 @@ class Metrics:
             "guardproxy_image_cache_bytes", "Bytes that the cache of pictures holds",
             registry=registry, multiprocess_mode="livesum",
         )  # fmt: skip
+        self.backend_state = Gauge(
+            "guardproxy_backend_state", "Circuit of a guard models' server: 0 closed, 1 on trial, 2 open",
+            ("backend",), registry=registry, multiprocess_mode="livemax",
+        )  # fmt: skip
+        self.backend_requests = Counter(
+            "guardproxy_backend_requests", "Requests to a guard models' server by how they ended",
+            ("backend", "result"), registry=registry,
+        )  # fmt: skip
         self.reload_ok.set(1)
         # A counter that begins with its first event shows no increase: these begin at 0.
         for counter, values in (
@@ -201,6 +209,14 @@ class Metrics:
     def server_failed(self, server: str) -> None:
         """A model server gave no answer."""
         self.upstream_failures.labels(server).inc()
+
+    def backend_is(self, backend: str, state: str) -> None:
+        """The circuit of a guard models' server is `closed`, `half_open` or `open`."""
+        self.backend_state.labels(backend).set(("closed", "half_open", "open").index(state))
+
+    def backend_asked(self, backend: str, result: str) -> None:
+        """A request to a guard models' server ended."""
+        self.backend_requests.labels(backend, result).inc()
 
     def reloaded(self, result: str) -> None:
         """Count a reload of the policies: `ok` or `failed`."""

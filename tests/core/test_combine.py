@@ -110,3 +110,12 @@ def test_a_middle_answer_means_what_the_guard_says(
     assert (clear.action, clear.reviews) == (Action.BLOCK, ())
     low = judge_guards(policy(one), (one,), {"answer": seen(0.4, "controversial")})
     assert (low.action, low.reviews) == (Action.ALLOW, ())
+
+
+def test_what_is_unsafe_beyond_doubt_is_not_excused_by_what_is_controversial_elsewhere() -> None:
+    """A conversation has several texts, and one of them may be plain."""
+    one = replace(ANSWER, on_hit=Action.BLOCK, controversial=Controversial.IGNORE)
+    both = (*seen(0.6, "controversial"), *seen(0.9, "violence"))
+    assert judge_guards(policy(one), (one,), {"answer": both}).action is Action.BLOCK
+    doubtful = (*seen(0.6, "controversial"), *seen(0.2, "violence"))
+    assert judge_guards(policy(one), (one,), {"answer": doubtful}).action is Action.ALLOW
