@@ -15,8 +15,8 @@ from tests.ingress.test_api import events, post, text_of
 Start = Callable[..., Proxy]
 BOTH = (
     "guards:\n"
-    "  - {name: pii-in, stage: input, detector: pii, on_hit: redact}\n"
-    "  - {name: secrets-in, stage: input, detector: secrets, on_hit: redact}\n"
+    "  - {name: pii-in, stage: input, detector: pii, on_hit: redact, looks_at: [system, user, assistant, tool]}\n"
+    "  - {name: secrets-in, stage: input, detector: secrets, on_hit: redact, looks_at: [system, user, assistant, tool]}\n"
     "  - {name: pii-out, stage: output, detector: pii, on_hit: redact}\n"
     "  - {name: secrets-out, stage: output, detector: secrets, on_hit: redact}\n"
 )
