@@ -17,7 +17,7 @@ from guardproxy.detectors.base import Content
 from guardproxy.detectors.observe import observe
 from guardproxy.errors import WireError
 from guardproxy.inward import Blocked, Inward
-from guardproxy.outward import Plan, decoded_strings
+from guardproxy.outward import Plan, unescaped
 from guardproxy.parts import Parts
 from guardproxy.wire.guardrail import Advised, Consulted
 
@@ -102,7 +102,7 @@ class Advice:
         plan, account = self._plan, self._account
         guards = plan.by_channel.get(segment.kind, ())
         shown = [segment]
-        if segment.kind == "tool_arguments" and (decoded := decoded_strings(segment.text)):
+        if segment.kind == "tool_arguments" and (decoded := unescaped(segment.text)):
             shown.append(Segment(segment.kind, f"{segment.place}.decoded", decoded, untrusted=True))
         content = Content(tuple(shown), question, memo=account.memo, tenant=account.client.name)
         observed = await observe(guards, plan.detectors, content, account.timed)

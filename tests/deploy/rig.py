@@ -41,7 +41,8 @@ POLICIES = {
     "rewritten": "guards:\n  - {name: names, stage: output, detector: patterns, on_hit: repair, repair: rewrite,"
     " patterns: [{id: project, text: Project Blue Heron}]}\n",
     "flaky": "guards:\n  - {name: second-opinion, stage: input, detector: flaky, budget_ms: 200}\n"
-    "  - {name: third-opinion, stage: input, detector: flaky, budget_ms: 200, fail_mode: open}\n",
+    "  - {name: third-opinion, stage: input, detector: flaky, budget_ms: 200, fail_mode: open}\n"
+    "  - {name: served, stage: input, detector: llama_guard, backend: stand-in, fail_mode: open, on_hit: allow}\n",
 }
 ROUTING = """rules:
   - {match: {model: exposed}, policy: strict}
@@ -143,6 +144,8 @@ class Rig:
         config = self.folder / "guardproxy.yaml"
         models = dict.fromkeys(MODELS, SANDBOX) | {"unserved": "a model that the server does not have"}
         settings = {"upstream": {"url": model_url, "models": models}, "policies": str(self.policies)}
+        # It answers in prose, which no guard can read: a failure, and a request to a back end all the same.
+        settings["backends"] = {"stand-in": {"url": model_url, "model": SANDBOX}}
         config.write_text(
             yaml.safe_dump(
                 settings
