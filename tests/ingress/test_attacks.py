@@ -64,6 +64,8 @@ STREAMED: dict[str, list[Json]] = {
     "an id in pieces": [call(0, id="blue", name="f"), call(0, id=" heron", arguments="{}")],
     "a type": [call(0, id=CALL_ID, type="blue heron", name="f", arguments="{}")],
     "a role": [{"role": "blue heron", "content": "x"}],
+    "an emphasis": [{"content": "the _blue heron_ is"}],
+    "a line break": [{"content": "the blue\nheron is"}],
     "a quote in the name": [call(0, id=CALL_ID, name='x"', arguments='{"q":"bl\\u0075e heron"}')],
 }
 
@@ -97,7 +99,7 @@ def test_no_field_of_a_stream_spells_what_is_forbidden(proxy: Start, way: str) -
     answer = post(running, stream=True).text
     assert "[DONE]" in answer
     found = [json.loads(b.removeprefix("data: ")) for b in answer.split("\n\n")[:-2]]
-    assert "blue heron" not in joined(found)
+    assert "blue heron" not in joined(found).replace("blue\nheron", "blue heron")
 
 
 def choice(index: int = 0, **message: Any) -> Json:
@@ -228,7 +230,7 @@ def test_nothing_forbidden_reaches_the_model_in_disguise(proxy: Start, way: str)
         timeout=20,
     )
     assert sent.status_code in (200, 400)
-    assert "blue heron" not in as_read(str(running.upstream.bodies).replace("\\\\", "\\"))
+    assert "blue heron" not in as_read(str(running.upstream.bodies).replace("\\\\", "\\").replace("\\n", " "))
 
 
 TOKENS: dict[str, Json] = {
