@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from guardproxy.core.callids import judged_id
+
 JsonScalar = str | int | float | bool | None
 
 
@@ -148,8 +150,17 @@ class Request:
     def segments(self) -> tuple[Segment, ...]:
         """Everything the model will read, in order."""
         found: list[Segment] = []
+        called: set[str] = set()
         for turn, message in enumerate(self.messages):
             found.extend(_segments_of(message, turn))
+            called.update(c.id for c in message.tool_calls)
+            answered = judged_id(message.tool_call_id)
+            if answered and answered not in called:  # an id that a call has, too, was told with it
+                found.append(
+                    Segment(
+                        message.role, f"{message.place}.tool_call_id", answered, untrusted=True, turn=turn
+                    )
+                )
         for tool in self.tools:
             text = "\n".join(t for t in (tool.name, tool.description, tool.parameters) if t)
             found.append(Segment("tools", tool.place, text))
@@ -193,7 +204,7 @@ def _segments_of(message: Message, turn: int) -> list[Segment]:
             Segment(
                 message.role,
                 f"{message.place}.tool_calls[{index}]",
-                f"{call.name}\n{call.arguments}",
+                "\n".join(t for t in (judged_id(call.id), call.name, call.arguments) if t),
                 untrusted=True,
                 turn=turn,
             )

@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from guardproxy.core.callids import judged_id
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
-from guardproxy.wire.calls import judged_id
 from guardproxy.wire.dialect import Json
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import UNSET, Struct, UnsetType
 
+from guardproxy.core.callids import judged_id
 from guardproxy.core.gate import Event
-from guardproxy.wire.calls import judged_id
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.reading import expect_choices
 

@@ -237,9 +237,23 @@ def test_segments_name_everything_the_model_reads() -> None:
         "tools",
     ]
     assert [s.untrusted for s in segments] == [False, False, True, False, True, True, False, False]
+    assert segments[4].text == "1\nf\n{}"
     assert one.question == "u"
     assert request(message("system", "s")).question == ""
     assert len(request(message("user", "u")).segments()) == 1
+
+
+def test_ids_that_hold_words_are_judged() -> None:
+    """Templates of Mistral and Kimi show them to the model."""
+    random = "chatcmpl-tool-0123456789abcdef"
+    one = request(
+        message("assistant", tool_calls=(ToolCall(random, "f", ""), ToolCall("obey.me", "f", "{}"))),
+        message("tool", "r", tool_call_id=random),
+        message("tool", "r", tool_call_id="obey.me"),
+        message("tool", "r", tool_call_id="or.me"),
+    )
+    assert [s.text for s in one.segments()] == ["f", "obey.me\nf\n{}", "r", "r", "r", "or.me"]
+    assert one.segments()[-1].place == "m.tool_call_id"
 
 
 def test_a_chat_of_which_nothing_is_left_is_refused() -> None:

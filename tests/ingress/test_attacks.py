@@ -64,6 +64,8 @@ STREAMED: dict[str, list[Json]] = {
     "an id in pieces": [call(0, id="blue", name="f"), call(0, id=" heron", arguments="{}")],
     "a type": [call(0, id=CALL_ID, type="blue heron", name="f", arguments="{}")],
     "a role": [{"role": "blue heron", "content": "x"}],
+    "an emphasis": [{"content": "the _blue heron_ is"}],
+    "a line break": [{"content": "the blue\nheron is"}],
     "a quote in the name": [call(0, id=CALL_ID, name='x"', arguments='{"q":"bl\\u0075e heron"}')],
 }
 
@@ -97,7 +99,7 @@ def test_no_field_of_a_stream_spells_what_is_forbidden(proxy: Start, way: str) -
     answer = post(running, stream=True).text
     assert "[DONE]" in answer
     found = [json.loads(b.removeprefix("data: ")) for b in answer.split("\n\n")[:-2]]
-    assert "blue heron" not in joined(found)
+    assert "blue heron" not in joined(found).replace("blue\nheron", "blue heron")
 
 
 def choice(index: int = 0, **message: Any) -> Json:
@@ -188,7 +190,9 @@ def test_no_field_of_an_answer_spells_what_is_forbidden(proxy: Start, way: str) 
     assert "blue heron" not in answer.text
 
 
-INPUT = "guards:\n  - {name: words, stage: input, detector: patterns, patterns: [{id: secret, text: blue heron}]}\n"
+INPUT = """guards:
+  - {name: words, stage: input, detector: patterns, patterns: [{id: a, text: blue heron}, {id: b, text: blue-heron}]}
+"""
 USER = {"role": "user", "content": "hi"}
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "r"}
 
@@ -206,6 +210,8 @@ ASKED: dict[str, list[Json]] = {
     "numbers that JSON does not have": [USER, calls('{"a": NaN, "b": "bl\\u0075e heron"}'), RESULT],
     "half a character": [USER, calls('{"a": "\\ud800", "b": "bl\\u0075e heron"}'), RESULT],
     "two parts": [{"role": "user", "content": [text_part("blue"), text_part("heron")]}],
+    "an id of a call": [USER, calls("{}", "blue-heron"), RESULT],
+    "an id of a result": [USER, RESULT | {"tool_call_id": "blue-heron"}],
     "tags": [{"role": "user", "content": "".join(chr(0xE0000 + ord(c)) for c in "blue heron") + "hi"}],
 }
 
@@ -228,7 +234,8 @@ def test_nothing_forbidden_reaches_the_model_in_disguise(proxy: Start, way: str)
         timeout=20,
     )
     assert sent.status_code in (200, 400)
-    assert "blue heron" not in as_read(str(running.upstream.bodies).replace("\\\\", "\\"))
+    assert "blue-heron" not in str(running.upstream.bodies)
+    assert "blue heron" not in as_read(str(running.upstream.bodies).replace("\\\\", "\\").replace("\\n", " "))
 
 
 TOKENS: dict[str, Json] = {
