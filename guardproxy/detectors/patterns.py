@@ -21,7 +21,7 @@ UNBOUNDED = 1 << 20
 """Longest match that counts as bounded; what a stream can reasonably be held for is far below."""
 MAX_MEMORY = 64 << 20
 """Bytes that RE2 may use for all patterns together."""
-MAX_SPACE = 4
+MAX_SPACE = 8
 """Longest white space that stands for a space of a pattern: lines are wrapped and words spread."""
 _SPACE = rf"[\s\v]{{1,{MAX_SPACE}}}"
 _LETTER = re.compile("[0-9A-Za-z]")
