@@ -63,7 +63,7 @@ def parse(body: bytes, *, max_text_chars: int) -> Request:
         include_usage=include_usage(raw),
         dropped=tuple(dropped),
     )
-    bound_text(request, max_text_chars)
+    bound_text(request, max_text_chars, body)
     return request
 
 

@@ -88,7 +88,7 @@ def parse(body: bytes, *, max_text_chars: int) -> Request:
         dropped=tuple(dropped),
         dialect="messages",
     )
-    bound_text(request, max_text_chars)
+    bound_text(request, max_text_chars, body)
     return request
 
 

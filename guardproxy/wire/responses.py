@@ -79,7 +79,7 @@ def parse(body: bytes, *, max_text_chars: int) -> Request:
         dialect="responses",
         echo=_echo(instructions, tools, choice, schema, options),
     )
-    bound_text(request, max_text_chars, "input")
+    bound_text(request, max_text_chars, body, "input")
     return request
 
 
