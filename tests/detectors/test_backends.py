@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import math
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -18,6 +19,7 @@ from guardproxy.detectors.backends import Backend, BackendPlan, Backends
 from guardproxy.detectors.base import Resources
 from guardproxy.errors import DetectorError, PolicyError, SettingsError
 from guardproxy.settings import Settings
+from guardproxy.telemetry import logs
 from guardproxy.telemetry.metrics import Metrics
 from tests.guard_server import GuardServer, Reply
 
@@ -329,3 +331,21 @@ def test_a_secure_connection_trusts_the_given_authority(tmp_path: Path) -> None:
 def test_json_of_the_answer_may_be_any() -> None:
     with GuardServer(Reply(json.dumps([[]]).encode())) as server:
         assert run(server, ask()) == [[]]
+
+
+def test_requests_to_back_ends_are_not_logged_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        logs.start("console", "info", "problems")
+        with GuardServer(OK) as server:
+            run(server, ask())
+            server.answer = Reply(status=500)
+            run(server, fault, failures=1)
+            address = server.url
+    finally:
+        root.handlers[:], root.level = before
+        logging.captureWarnings(capture=False)
+    told = capsys.readouterr().err
+    assert "the circuit of back end g is open" in told
+    assert address not in told
