@@ -141,6 +141,29 @@ def test_it_asks_again_once_if_not_a_byte_came_back() -> None:
     assert run(gone, fault) == "error"
 
 
+def test_an_answer_that_breaks_off_is_not_asked_for_again() -> None:
+    told = Told()
+
+    async def torn(backend: Backend) -> str:
+        assert await fault(backend) == "error"
+        return backend.state.value
+
+    with GuardServer(Reply({"fine": True}, is_torn=True)) as server:
+        assert run(server, torn, told, failures=1) == "open"
+        assert len(server.seen) == 1
+    assert told.results == ["error"]
+
+
+def test_who_waited_while_the_circuit_opened_asks_nobody() -> None:
+    async def crowd(backend: Backend) -> list[object]:
+        return await asyncio.gather(*(ask()(backend) for _ in range(3)), return_exceptions=True)
+
+    with GuardServer(Reply(status=500, slow_s=0.1)) as server:
+        found = run(server, crowd, concurrency=1, failures=1, open_s=30)
+        assert len(server.seen) == 1
+    assert [str(f) for f in found][1:] == ["back end g: its circuit is open after failures"] * 2
+
+
 def test_it_comes_back_once_where_the_server_asks_for_it_soon() -> None:
     with GuardServer([Reply(status=503, headers={"retry-after": "0"}), OK]) as server:
         assert run(server, ask()) == {"fine": True}
