@@ -280,3 +280,10 @@ def test_a_body_behind_an_upgrade_is_no_request_of_its_own(proxy: Start, protoco
     assert running.upstream.bodies == []
     post(running)
     assert len(running.upstream.bodies) == 1
+
+
+def test_a_long_error_of_the_model_server_stays_the_clients_fault(proxy: Start) -> None:
+    """A 502 would be sent again by every SDK, with all its pictures."""
+    error = {"error": {"message": "x" * 100_000}}
+    refused = post(proxy("guards: []\n", raw(400, json.dumps(error).encode())))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_request")
