@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from guardproxy.core.policy import (
     Policy,
 )
 from guardproxy.core.verdict import Action, Finding, Stage, Verdict
-from guardproxy.detectors.base import Content
+from guardproxy.detectors.base import Content, Resources
 from guardproxy.detectors.patterns import Patterns, build
 from guardproxy.outward import Outward, Plan
 
@@ -69,9 +69,23 @@ class Setting:
         )
         block = Block("error", Bilingual("no", "不可"))
         policy = Policy("p", "v", Mode.ENFORCE, self.mode, False, ImageLimits(), (), guards, block)
-        patterns = build(NAMED)
+        patterns = build(NAMED, Resources())
         assert isinstance(patterns, Patterns)
         return Plan.of(policy, {g.name: Slow(patterns, self.slow) if self.slow else patterns for g in guards})
+
+
+class Told:
+    """Takes every verdict."""
+
+    def __init__(self, record: Callable[[Verdict], None]) -> None:
+        self.hits: set[str] = set()
+        self._record = record
+
+    def timed(self, _detector: str, _seconds: float, /) -> None:
+        return
+
+    def judged(self, _stage: Stage, verdict: Verdict) -> None:
+        self._record(verdict)
 
 
 @contextmanager
@@ -130,9 +144,7 @@ async def run(
     def recorded(_: Verdict) -> None:
         return
 
-    outward = Outward(
-        setting.plan(), Content((), "q"), timed=lambda *_: None, record=recorded, wake=lambda: None
-    )
+    outward = Outward(setting.plan(), Content((), "q"), Told(recorded), lambda: None)
     for index, event in enumerate(events):
         outward.receive(event)
         await outward.judge(early=setting.early[index % len(setting.early)])
@@ -163,7 +175,7 @@ def said_by(events: list[Event]) -> dict[tuple[int, str], str]:
 
 def first_hit(text: str) -> int | None:
     """Where the first hit in a whole text starts."""
-    found = asyncio.run(build(NAMED).detect(Content((Segment("content", "c", text),))))
+    found = asyncio.run(build(NAMED, Resources()).detect(Content((Segment("content", "c", text),))))
     return min((f.span.start for f in found if f.span is not None), default=None)
 
 

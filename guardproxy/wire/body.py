@@ -15,6 +15,8 @@ from guardproxy.wire.fields import KNOWN_DROPPED, REFUSED, boolean, short_text, 
 MAX_DEPTH = 64
 MAX_LISTED = {"messages": 2048, "input": 4096, "tools": 128}
 IDENTIFIER = re.compile(r"[a-zA-Z0-9_.\-]{1,128}")
+CALL_ID = re.compile(r"[a-zA-Z0-9_.:\-]{1,128}")
+"""Kimi's calls are named `functions.NAME:0`."""
 
 Json = dict[str, object]
 _read_model = short_text(512)
@@ -118,13 +120,24 @@ def drop(dropped: list[str], *fields: str) -> None:
 
 
 def identifier(param: str, value: object) -> str:
-    """A name or id that a client made.
+    """A name that a client made.
 
     Raises:
         WireError: It is anything else.
     """
     if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
         raise WireError(f"{param}: expected 1 to 128 letters, digits, _ . or -", param=param)
+    return value
+
+
+def call_id(param: str, value: object) -> str:
+    """The id of a tool call, as models and servers make them.
+
+    Raises:
+        WireError: It is anything else.
+    """
+    if not isinstance(value, str) or not CALL_ID.fullmatch(value):
+        raise WireError(f"{param}: expected 1 to 128 letters, digits, _ . : or -", param=param)
     return value
 
 

@@ -154,6 +154,7 @@ def test_texts_that_follow_each_other_are_one() -> None:
     out = join_texts(request(Message("user", parts, "m")))
     assert out.messages[0].parts == (TextPart("bl\nue", "a"), picture, picture, TextPart("c", "c"))
     assert join_texts(out) is out
+    assert said(join_texts(request(message("system", "a", "b")))) == [("system", ["a\n\nb"])]
 
 
 def test_text_that_nobody_sees_does_not_reach_the_model() -> None:

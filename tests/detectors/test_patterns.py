@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import unicodedata
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from guardproxy.core.content import Segment
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Content, Resources
-from guardproxy.detectors.fold import fold
+from guardproxy.detectors.fold import PLAIN, fold
 from guardproxy.detectors.patterns import Patterns, build
 from guardproxy.errors import PolicyError
 
@@ -140,8 +141,18 @@ def test_folding_keeps_a_way_back(text: str) -> None:
         assert 0 <= start < end <= len(text)
 
 
+def test_what_is_taken_in_runs_folds_to_itself() -> None:
+    for code in range(0x110000):
+        char = chr(code)
+        if re.match(f"[{PLAIN}]", char):
+            assert fold(char + "\u4e00").text == char + "\u4e00"
+            assert fold("\ue000" + char).text == "\ue000" + char
+
+
 def test_combined_kana_fold_together() -> None:
     assert fold("か\u3099").text == fold("が").text
+    assert fold("あか\u3099さ").text == "あがさ"
+    assert fold("あか\u3099さ").original(1, 2) == (1, 3)
     assert fold("ｶﾞ").text == fold("ガ").text
 
 

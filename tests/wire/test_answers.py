@@ -191,6 +191,10 @@ def test_other_legal_spellings_of_events() -> None:
 def test_an_endless_event_is_refused() -> None:
     with pytest.raises(sse.EventTooLong):
         sse.Decoder(max_event_bytes=10).receive(b"x" * 11)
+    decoder = sse.Decoder(max_event_bytes=10)
+    assert decoder.receive(b"x" * 11 + b"\r") == []
+    with pytest.raises(sse.EventTooLong):
+        decoder.receive(b"x\r")
 
 
 @pytest.mark.parametrize(
