@@ -109,7 +109,13 @@ def rows(folder: Path, own_requests: Path | None, rng: random.Random) -> list[Ro
     found: list[Row] = []
     for row in own():
         if row.lang == "ja":
-            forms = [row.text, *(f.format(row.text) for f in rng.sample(JAPANESE_FORMS, 6))]
+            way = way_of(row.text)
+            forms = [
+                row.text,
+                way,
+                f"{way} 1. 2. 3.",
+                *(f.format(row.text) for f in rng.sample(JAPANESE_FORMS, 6)),
+            ]
         else:
             forms = _forms(row.text, 3, rng)
         found += [Row(text, row.label, row.source, row.lang) for text in forms]
@@ -122,6 +128,21 @@ def rows(folder: Path, own_requests: Path | None, rng: random.Random) -> list[Ro
             count = int(row.lang == "en" and _is_how_to(row))
             found += [Row(t, row.label, row.source, row.lang) for t in _forms(row.text, count, rng)]
     return found
+
+
+_STEMS = str.maketrans("うくぐすつぬぶむ", "いきぎしちにびみ")
+_DROPS_RU = "えけげせてねべめれいきぎしちにびみり"
+
+
+def way_of(action: str) -> str:
+    """A Japanese action as a way to do it: `パンを焼く` becomes `パンの焼き方`."""
+    if action.endswith("る"):
+        stem = action[:-1] + ("" if action[-2] in _DROPS_RU else "り")
+        stem = f"{action[:-2]}し" if action.endswith("する") else stem
+    else:
+        stem = action[:-1] + action[-1].translate(_STEMS)
+    before, particle, after = stem.rpartition("を")
+    return f"{before}の{after}方" if particle else f"{stem}方"
 
 
 def _is_how_to(row: Row) -> bool:
@@ -255,8 +276,12 @@ def _export(net: Any, path: Path) -> None:
     class Alone(torch.nn.Module):
         """One text without padding, as it is served."""
 
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
         def forward(self, ids: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = net(ids, torch.zeros_like(ids), torch.ones_like(ids))
+            logits: torch.Tensor = self.net(ids, torch.zeros_like(ids), torch.ones_like(ids))
             return logits
 
     with TemporaryDirectory() as held:
