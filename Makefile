@@ -1,6 +1,7 @@
 # make serve [UPSTREAM=http://host:8000]   set everything up and serve
 # make test                                set everything up and run the tests
 # make bench [ACCEPT=yes]                  measure against the peers, write docs/performance.md
+# make quality-images                     pictures: what is stopped, rightly and wrongly
 # make bench-quick                         the cheap rows, compared with docs/performance.json
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PORT ?= 8080
 ADMIN_PORT ?= 8081
 SANDBOX_PORT ?= 8090
 
-.PHONY: serve test lint test-e2e bench bench-quick bench-peers lock clean
+.PHONY: serve test lint test-e2e quality-images bench bench-quick bench-peers lock clean
 
 $(VENV)/runtime: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,6 +50,10 @@ bench: $(VENV)/dev
 	-$(MAKE) bench-peers
 	$(BIN)/python -m tests.bench.run $(if $(ACCEPT),--accept)
 
+# What the default policy stops because of a picture, and what it stops wrongly; an hour of CPU the first time.
+quality-images: $(VENV)/dev
+	$(BIN)/python -m tests.quality.images
+
 bench-quick: $(VENV)/dev
 	$(BIN)/python -m tests.bench.run --quick
 
@@ -60,7 +65,7 @@ bench-peers: .bench/litellm/done .bench/vllm-router/done
 	touch $@
 
 lock:
-	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --extra images pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
 

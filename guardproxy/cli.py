@@ -92,6 +92,9 @@ def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParse
     score.set_defaults(run=_score)
     look = commands.add_parser("look", help="what a policy decides about a text or a picture, for people")
     look.add_argument("what", nargs="+", metavar="TEXT|FILE", help="a text, a text file, or a picture")
+    look.add_argument(
+        "--out", type=Path, metavar="PNG", help="draw the picture there, with what was read in it framed"
+    )
     look.add_argument("--answer", metavar="TEXT", help="a model's answer to it, judged too")
     look.set_defaults(run=_look)
     for one in (score, look):
@@ -198,7 +201,9 @@ def _score(arguments: argparse.Namespace) -> int:
 def _look(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import look
 
-    return look.run(arguments.what, arguments.answer, arguments.policy, arguments.policies, arguments.config)
+    return look.run(
+        arguments.what, arguments.answer, arguments.policy, arguments.policies, arguments.config, arguments.out
+    )
 
 
 def _key_new(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ Each frame is four bytes of length (big endian) and that many bytes: a picture's
 from __future__ import annotations
 
 import io
+import math
 import os
 import resource
 import struct
@@ -23,6 +24,9 @@ from rapidocr import RapidOCR
 MODELS = Path(rapidocr.__file__).parent / "models"
 MAX_SIDE = 2000
 """Longest side that is read, in pixels; a larger picture is read at this size."""
+LEAST_PIXELS, MOST_PIXELS, SHORT_SIDE = 800_000, 2_500_000, 736
+"""Lines are looked for in a picture enlarged to the first, if small, or reduced to the second; they are then read in
+the picture itself. Never enlarged further than the model's own short side."""
 LEAST_CONFIDENCE = 0.3
 """What is read with less is noise: textures, logos, parts of letters."""
 MAX_RSS_KB = 2_000_000
@@ -48,6 +52,7 @@ def read(engine: RapidOCR, file: bytes) -> list[Line]:
         if is_plain(image):
             return []
         rgb = image.convert("RGB")
+    engine.text_det.limit_type, engine.text_det.limit_side_len = scaling(rgb.width, rgb.height)
     found = engine(
         np.ascontiguousarray(np.asarray(rgb)[:, :, ::-1]), use_det=True, use_cls=True, use_rec=True
     )
@@ -65,6 +70,20 @@ def read(engine: RapidOCR, file: bytes) -> list[Line]:
         )
         lines.append((text, corners, round(min(max(float(score), 0.0), 1.0), 4)))
     return lines
+
+
+def scaling(width: int, height: int) -> tuple[str, int]:
+    """How lines are looked for, as the engine says it: `min` or `max`, and the length of that side in pixels.
+
+    The engine would enlarge a strip until its short side fills the model, at many times the cost.
+    """
+    pixels = width * height
+    ratio = max(1.0, min(math.sqrt(LEAST_PIXELS / pixels), SHORT_SIDE / min(width, height)))
+    if pixels > MOST_PIXELS:
+        ratio = math.sqrt(MOST_PIXELS / pixels)
+    if ratio >= 1:
+        return "min", max(round(ratio * min(width, height)), 32)
+    return "max", round(ratio * max(width, height))
 
 
 def is_plain(image: Image.Image) -> bool:

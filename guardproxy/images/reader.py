@@ -30,7 +30,7 @@ log = logging.getLogger("guardproxy.images")
 
 NEEDS = "rapidocr"
 EXTRA = "images"
-VERSION = "rapidocr-3-ppocrv6-small-1"
+VERSION = "rapidocr-3-ppocrv6-small-2"
 """Of everything that a reading depends on: part of the key under which it is kept."""
 COMMAND = (sys.executable, "-m", "guardproxy.images.ocr_worker")
 RESTART_S = 5.0
