@@ -15,12 +15,12 @@ SANDBOX_PORT ?= 8090
 
 $(VENV)/runtime: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install -q --no-deps -e .
 	touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/runtime
-	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements-dev.lock
 	touch $@
 
 serve: $(VENV)/runtime
@@ -64,10 +64,12 @@ bench-peers: .bench/litellm/done .bench/vllm-router/done
 	.bench/$*/bin/pip install -q -r $<
 	touch $@
 
+# The locks hold every package: --no-deps installs exactly them, and not what a package would rather have.
+COMPILE := uv pip compile -q --universal --override deploy/requirements-overrides.in
 lock:
-	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --extra images pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
+	$(COMPILE) --no-strip-extras --generate-hashes --no-header --extra images pyproject.toml -o requirements.lock
+	$(COMPILE) --no-strip-extras --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --no-strip-extras --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
 
 clean:
 	rm -rf $(VENV) .bench .e2e .coverage coverage.xml
