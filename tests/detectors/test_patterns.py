@@ -85,6 +85,18 @@ def test_every_hit_of_several_is_found() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["が極", "極が", "한국", "국한"])
+@pytest.mark.parametrize("between", ["", "\u200b"])
+def test_a_character_that_a_mark_may_change_is_held(text: str, between: str) -> None:
+    """A window may end between か and its mark, and the mark be all that the next one brings."""
+    built = build({"patterns": [{"id": "p", "text": text}]}, Resources())
+    assert isinstance(built, Patterns)
+    spelled = between.join(unicodedata.normalize("NFD", text))
+    for cut in range(1, len(spelled)):
+        assert built.held_suffix("x" + spelled[:cut], 0) == cut
+    assert built.held_suffix("xあ", 0) == 0
+
+
 def test_decomposed_hangul_folds_together() -> None:
     assert fold(unicodedata.normalize("NFD", "한국어")).text == "한국어"
 

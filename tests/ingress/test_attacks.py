@@ -287,3 +287,63 @@ def test_a_long_error_of_the_model_server_stays_the_clients_fault(proxy: Start) 
     error = {"error": {"message": "x" * 100_000}}
     refused = post(proxy("guards: []\n", raw(400, json.dumps(error).encode())))
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_request")
+
+
+BODY = json.dumps({"model": MODEL, "messages": [USER]}).encode()
+CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+LENGTH = b"content-length: %d\r\n" % len(BODY)
+
+
+def spoken(
+    running: Proxy, headers: bytes, body: bytes = BODY, line: bytes = b"POST /v1/chat/completions"
+) -> bytes:
+    """What one connection is told until it is closed or silent."""
+    head = b"%b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" % line
+    told = b""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=0.5) as sock:
+        sock.sendall(head + headers + b"\r\n" + body)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while piece := sock.recv(65536):
+                told += piece
+    return told
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (LENGTH + b"transfer-encoding: chunked\r\n", CHUNKED),
+        (b"transfer-encoding: xchunked\r\n", CHUNKED),
+        (b"transfer-encoding: chunked, identity\r\n", CHUNKED),
+        (b"transfer-encoding : chunked\r\n", CHUNKED),
+        (b"transfer-encoding: chunked\r\n", b"0x" + CHUNKED),
+        (LENGTH.replace(b": ", b": +"), BODY),
+        (LENGTH.replace(b"\r\n", b", %d\r\n" % len(BODY)), BODY),
+        (LENGTH + b"x-a: b\r\n c\r\n", BODY),
+        (LENGTH + b"x-request-id: a\rb\r\n", BODY),
+    ],
+)
+def test_a_request_that_can_be_read_in_two_ways_is_refused(proxy: Start, headers: bytes, body: bytes) -> None:
+    running = proxy()
+    assert spoken(running, headers, body).startswith(b"HTTP/1.1 400")
+    assert running.upstream.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("line", "headers", "status"),
+    [
+        (b"POST /nowhere", b"", b"404"),
+        (b"GET /health", b"", b"200"),
+        (b"POST /v1/chat/completions", b"content-encoding: gzip\r\n", b"415"),
+        (b"POST /v1/chat/completions", b"content-encoding: gzip\r\nexpect: 100-continue\r\n", b"415"),
+    ],
+)
+def test_the_body_of_a_request_that_is_answered_early_is_no_request(
+    proxy: Start, line: bytes, headers: bytes, status: bytes
+) -> None:
+    running = proxy()
+    hidden = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + LENGTH
+    hidden += b"\r\n" + BODY
+    told = spoken(running, headers + b"content-length: %d\r\n" % len(hidden), hidden, line)
+    assert told.startswith(b"HTTP/1.1 " + status)
+    assert told.count(b"HTTP/1.1") == 1
+    assert running.upstream.bodies == []
