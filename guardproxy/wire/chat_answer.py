@@ -15,6 +15,7 @@ from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
 from guardproxy.wire.calls import judged_id
 from guardproxy.wire.fault_body import fault
+from guardproxy.wire.reading import scrubbed_usage, word_of
 from guardproxy.wire.sse import DONE
 
 Json = dict[str, object]
@@ -217,10 +218,13 @@ def chunk(head: WireAnswer, choices: list[WireChoice], model: str, note: Json | 
     return b"data: " + _encode(answer) + b"\n\n"
 
 
+OBJECTS = ("chat.completion", "chat.completion.chunk")
+
+
 def _headed(head: WireAnswer, choices: list[WireChoice], model: str) -> WireAnswer:
     return WireAnswer(
         id=head.id,
-        object=head.object,
+        object=head.object if head.object in OBJECTS else UNSET,
         created=head.created,
         model=model,
         choices=choices,
@@ -237,14 +241,13 @@ def usage_chunk(head: WireAnswer, usage: Json | None, model: str, note: Json) ->
     return b"data: " + _encode(answer) + b"\n\n"
 
 
-def scrubbed_usage(usage: Json | None) -> Json | None:
-    """Only the counts that OpenAI defines."""
-    if usage is None:
-        return None
-    known = (
-        "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details",
-    )  # fmt: skip
-    return {k: v for k, v in usage.items() if k in known}
+def _plain(head: WireAnswer) -> WireAnswer:
+    """The head of an answer without anything that could be words."""
+    for field in ("id", "system_fingerprint", "service_tier"):
+        value = getattr(head, field)
+        if value is not UNSET:
+            setattr(head, field, word_of(value) or (UNSET if field == "id" else None))
+    return head
 
 
 def block_choice(index: int, message: str, *, streamed: bool) -> WireChoice:
@@ -294,14 +297,14 @@ class ChatAnswer:
             return ()
         answer = read_answer(data)
         if self._head.id is UNSET:
-            self._head = answer
+            self._head = _plain(answer)
         if answer.usage:
             self.usage = answer.usage
         return events_of(answer)
 
     def take_body(self, data: bytes) -> Iterable[Event]:
         """Read an answer in one piece."""
-        self._head = answer = read_answer(data)
+        self._head = answer = _plain(read_answer(data))
         self.usage = answer.usage or None
         if not answer.choices:
             raise UpstreamError("The model server's answer has no choices")
@@ -338,7 +341,10 @@ class ChatAnswer:
         return body(self._head, [choices[i] for i in sorted(choices)], self._request.model, note)
 
     def _allowed(self, choice: WireChoice) -> WireChoice:
-        # Both are told by the server; neither may carry words of its own.
+        # All are told by the server; none may carry words of its own.
+        text = choice.delta if choice.delta is not UNSET else choice.message
+        if text is not UNSET:
+            _plain_text(text)
         if choice.finish_reason and choice.finish_reason not in FINISHES:
             choice.finish_reason = "stop"
         reason = choice.stop_reason
@@ -363,6 +369,14 @@ class ChatAnswer:
         starts = (WireChoice(i, delta=first, finish_reason=None) for i in choices)
         opening = b"".join([chunk(self._head, [c], request.model) for c in starts])
         return opening + self.write((), choices, note) + self.end(note)
+
+
+def _plain_text(text: WireText) -> None:
+    if text.role is not UNSET:
+        text.role = "assistant"
+    for call in text.tool_calls or ():
+        if call.type:
+            call.type = "function"
 
 
 def stops_of(request: Request) -> tuple[str, ...]:

@@ -9,10 +9,19 @@ import msgspec
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
-from guardproxy.wire.chat_answer import FINISHES, scrubbed_usage
+from guardproxy.wire.chat_answer import FINISHES
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import fault
-from guardproxy.wire.reading import integer_of, is_object, objects, read_object, text_of
+from guardproxy.wire.reading import (
+    integer_of,
+    is_object,
+    number_of,
+    objects,
+    read_object,
+    scrubbed_usage,
+    text_of,
+    word_of,
+)
 from guardproxy.wire.sse import DONE
 
 
@@ -29,8 +38,8 @@ class CompletionAnswer:
         self.is_done = False
         self._request = request
         self._message = message
-        self._id: object = None
-        self._created: object = None
+        self._id: str | None = None
+        self._created: int | float | None = None
         self._told: set[int] = set()
         self._has_written = False
 
@@ -52,7 +61,7 @@ class CompletionAnswer:
         if answer.get("error"):
             raise UpstreamError("The model server failed in the middle of its answer")
         if self._id is None:
-            self._id, self._created = answer.get("id"), answer.get("created")
+            self._id, self._created = word_of(answer.get("id")), number_of(answer.get("created"))
         usage = answer.get("usage")
         if is_object(usage):
             self.usage = scrubbed_usage(usage)

@@ -12,7 +12,16 @@ from guardproxy.errors import UpstreamError
 from guardproxy.wire.blocks import Block, BlockAnswer, Finish, call_events, text_event
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import type_for
-from guardproxy.wire.reading import UNREADABLE, counts, integer_of, is_object, objects, read_object, text_of
+from guardproxy.wire.reading import (
+    UNREADABLE,
+    counts,
+    integer_of,
+    is_object,
+    objects,
+    read_object,
+    text_of,
+    word_of,
+)
 
 _KINDS = {"text": "content", "thinking": "reasoning", "tool_use": "tool_arguments"}
 _FIELDS = {"content": "text", "reasoning": "thinking", "tool_arguments": "partial_json"}
@@ -83,7 +92,7 @@ class MessagesAnswer(BlockAnswer):
     def _take_head(self, message: object) -> None:
         if not is_object(message):
             raise UpstreamError(UNREADABLE)
-        self._id = text_of(message, "id")
+        self._id = word_of(message.get("id")) or ""
         self._take_usage(message.get("usage"))
 
     def _take_usage(self, usage: object) -> None:

@@ -11,11 +11,28 @@ from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
 from guardproxy.wire.blocks import Block, BlockAnswer, Finish, call_events, text_event
 from guardproxy.wire.dialect import Json
-from guardproxy.wire.reading import UNREADABLE, counts, integer_of, is_object, objects, read_object, text_of
+from guardproxy.wire.reading import (
+    UNREADABLE,
+    counts,
+    integer_of,
+    is_object,
+    number_of,
+    objects,
+    read_object,
+    text_of,
+    word_of,
+)
 
-_KEPT = ("id", "created_at", "temperature", "top_p", "max_output_tokens", "presence_penalty", "frequency_penalty",
-         "service_tier")  # fmt: skip
-"""Fields of the upstream's answer that a client is given: scalars that the model cannot write to."""
+_NUMBERS = (
+    "created_at",
+    "temperature",
+    "top_p",
+    "max_output_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+)
+_WORDS = ("id", "service_tier")
+"""Fields of the upstream's answer that a client is given: what the model cannot write to."""
 _DELTAS = {
     "response.output_text.delta": "content",
     "response.refusal.delta": "refusal",
@@ -44,9 +61,9 @@ class ResponsesAnswer(BlockAnswer):
     def take(self, data: bytes) -> Iterable[Event]:
         """Read the data of one event. Text comes from deltas alone; ends only add what no delta had."""
         event = read_object(data)
-        kind = event.get("type")
+        kind = text_of(event, "type")
         if kind in _DELTAS:
-            return self._text(integer_of(event, "output_index"), _DELTAS[str(kind)], text_of(event, "delta"))
+            return self._text(integer_of(event, "output_index"), _DELTAS[kind], text_of(event, "delta"))
         if kind in ("response.output_item.added", "response.output_item.done"):
             return list(self._item(integer_of(event, "output_index"), event.get("item")))
         if kind == "response.created":
@@ -69,7 +86,8 @@ class ResponsesAnswer(BlockAnswer):
 
     def _take_head(self, response: object) -> None:
         if is_object(response):
-            self._head = {k: response.get(k) for k in _KEPT}
+            self._head = {k: number_of(response.get(k)) for k in _NUMBERS}
+            self._head |= {k: word_of(response.get(k)) for k in _WORDS}
 
     def _end(self, response: object) -> Event:
         if not is_object(response):

@@ -228,7 +228,7 @@ def test_a_call_cut_off_before_its_end_is_marked() -> None:
         b'{"type":"response.output_text.delta","output_index":0,"delta":1}',
         b'{"type":"response.output_item.added","output_index":0,"item":1}',
         b'{"type":"response.output_item.added","output_index":0,"item":{"type":"message","content":[1]}}',
-        b'{"type":"response.completed"}',
+        b'{"type":"response.completed"}', b'{"type":{"a":1}}', b'{"type":["response.completed"]}',
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_fault(data: bytes) -> None:
