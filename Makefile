@@ -1,5 +1,6 @@
 # make serve [UPSTREAM=http://host:8000]   set everything up and serve
 # make test                                set everything up and run the tests
+# make conformance                         run the numbered tests, write docs/conformance.md
 # make bench [ACCEPT=yes]                  measure against the peers, write docs/performance.md
 # make bench-quick                         the cheap rows, compared with docs/performance.json
 SHELL := /bin/bash
@@ -10,7 +11,7 @@ PORT ?= 8080
 ADMIN_PORT ?= 8081
 SANDBOX_PORT ?= 8090
 
-.PHONY: serve test lint test-e2e bench bench-quick bench-peers lock clean
+.PHONY: serve test lint test-e2e conformance bench bench-quick bench-peers lock clean
 
 $(VENV)/runtime: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,6 +45,10 @@ test: lint
 test-e2e: $(VENV)/dev
 	$(BIN)/pytest -q -m e2e tests/e2e
 
+# All numbered tests, those on the real model server included; writes docs/conformance.md.
+conformance: $(VENV)/dev
+	$(BIN)/python -m tests.conformance.page
+
 # Needs gcc; nginx and HAProxy from Debian (apt-get install gcc libc6-dev nginx-light haproxy). What is missing is named.
 bench: $(VENV)/dev
 	-$(MAKE) bench-peers
@@ -65,4 +70,4 @@ lock:
 	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
 
 clean:
-	rm -rf $(VENV) .bench .e2e .coverage coverage.xml
+	rm -rf $(VENV) .bench .conformance .e2e .coverage coverage.xml

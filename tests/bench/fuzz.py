@@ -190,7 +190,7 @@ class Bench:
         return "answered"
 
     async def _run(self, request: Request) -> bytes:
-        entry = Entry("id", 0.0, "fuzz", self._plan.policy, request.model)
+        entry = Entry("id", 0.0, "fuzz", self._plan.policy, "fuzz")
         account = Account(self._metrics, self._plan, CLIENT, entry, Beside())
         exchange = Exchange(self._parts, self._plan, DIALECTS[request.dialect], request, account)
         try:

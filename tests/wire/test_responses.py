@@ -145,6 +145,7 @@ def test_options_tools_and_formats_are_forwarded_typed() -> None:
         ({"tool_choice": {"type": "function", "name": "g"}}, "tool_choice"),
         ({"text": 1}, "text"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "json_schema", "name": {"echo": 1}}}}, "text.format.name"),
         ({"reasoning": 1}, "reasoning"),
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
         ({"top_logprobs": 3}, "top_logprobs"),
