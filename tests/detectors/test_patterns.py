@@ -68,6 +68,15 @@ def test_an_unfinished_hit_waits() -> None:
     assert hits("blue heron blue heron.", fresh=11) == [("p", "blue heron")]
 
 
+@pytest.mark.parametrize("mark", ["\u200b", "\u0301", "\u0301\u0302\u200b"])
+def test_what_stands_before_is_seen_through_invisible_characters(mark: str) -> None:
+    """A stream must not be stopped for a word that is none in the whole text."""
+    before = f"x{mark}"
+    assert hits(f"{before}blue heron.") == []
+    assert hits(f"{before}blue heron.", fresh=len(before)) == []
+    assert hits(f"{mark}blue heron.", fresh=len(mark)) == [("p", "blue heron")]
+
+
 @given(st.text("blue hron極秘計画1-\u200b\n", max_size=30), st.integers(0, 45))
 def test_the_start_of_any_hit_is_held(noise: str, cut: int) -> None:
     """What would be released ends before every hit that the whole text turns out to have."""
