@@ -1,5 +1,6 @@
 # make serve [UPSTREAM=http://host:8000]   set everything up and serve
 # make test                                set everything up and run the tests
+# make conformance                         run the numbered tests, write docs/conformance.md
 # make bench [ACCEPT=yes]                  measure against the peers, write docs/performance.md
 # make quality-images                     pictures: what is stopped, rightly and wrongly
 # make bench-quick                         the cheap rows, compared with docs/performance.json
@@ -45,6 +46,10 @@ test: lint
 test-e2e: $(VENV)/dev
 	$(BIN)/pytest -q -m e2e tests/e2e
 
+# All numbered tests, those on the real model server included; writes docs/conformance.md.
+conformance: $(VENV)/dev
+	$(BIN)/python -m tests.conformance.page
+
 # Needs gcc; nginx and HAProxy from Debian (apt-get install gcc libc6-dev nginx-light haproxy). What is missing is named.
 bench: $(VENV)/dev
 	-$(MAKE) bench-peers
@@ -72,4 +77,4 @@ lock:
 	$(COMPILE) --no-strip-extras --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
 
 clean:
-	rm -rf $(VENV) .bench .e2e .coverage coverage.xml
+	rm -rf $(VENV) .bench .conformance .e2e .coverage coverage.xml

@@ -47,6 +47,9 @@ class Protocol(HttpToolsProtocol):
         if self.on_gone is not None:
             self.on_gone()
         super().connection_lost(exc)
+        # A call and its connection hold each other: parted here, both are freed at once, and not only when the garbage
+        # collector comes to the generation that long streams have grown into.
+        self.cycle = None  # type: ignore[assignment]  # uvicorn begins with None, too
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -224,8 +224,10 @@ class _Connection(asyncio.Protocol):
         self._notify()
 
     def finish(self) -> None:
-        if self._complete and self._keep_alive and not self._pieces and self.usable:
-            self._parser = self._response = None
+        reusable = self._complete and self._keep_alive and not self._pieces and self.usable
+        # What holds this connection is let go, so that an answer that was given up is freed at once.
+        self._parser = self._response = self.sink = None
+        if reusable:
             self._pool.give_back(self)
         else:
             self.abort()

@@ -221,6 +221,27 @@ def named_tool(value: object, tools: Sequence[Tool]) -> str:
     return f"={name}"
 
 
+_NAMED_SCHEMA: tuple[tuple[str, type, str], ...] = (
+    ("name", str, "a string"),
+    ("description", str, "a string"),
+    ("schema", dict, "an object"),
+    ("strict", bool, "a boolean"),
+)
+
+
+def named_schema(place: str, value: Json) -> Json:
+    """The known fields of a JSON Schema with a name, each of its own type."""
+    kept: Json = {}
+    for key, kind, expected in _NAMED_SCHEMA:
+        given = value.get(key)
+        if given is None:
+            continue
+        if not isinstance(given, kind):
+            raise wrong(f"{place}.{key}", expected, given)
+        kept[key] = given
+    return kept
+
+
 def json_format(place: str, value: object) -> str | None:
     """JSON text of a chat request's `response_format`, with its known fields only."""
     if value is None:
@@ -230,12 +251,10 @@ def json_format(place: str, value: object) -> str | None:
     kind = value.get("type")
     if kind not in ("text", "json_object", "json_schema"):
         raise WireError(f"{place}.type: expected text, json_object or json_schema", param=f"{place}.type")
-    kept = {"type": kind}
+    kept: Json = {"type": kind}
     if kind == "json_schema":
         schema = value.get("json_schema")
         if not isinstance(schema, dict):
             raise wrong(f"{place}.json_schema", "an object", schema)
-        kept["json_schema"] = {
-            k: v for k, v in schema.items() if k in ("name", "description", "schema", "strict")
-        }
+        kept["json_schema"] = named_schema(f"{place}.json_schema", schema)
     return msgspec.json.encode(kept).decode()

@@ -69,10 +69,13 @@ def chunk(head: WireAnswer, choices: list[WireChoice], model: str, note: Json | 
     return b"data: " + _encode(answer) + b"\n\n"
 
 
+OBJECTS = ("chat.completion", "chat.completion.chunk")
+
+
 def _headed(head: WireAnswer, choices: list[WireChoice], model: str) -> WireAnswer:
     return WireAnswer(
         id=head.id,
-        object=head.object,
+        object=head.object if head.object in OBJECTS else UNSET,
         created=head.created,
         model=model,
         choices=choices,
@@ -203,7 +206,10 @@ class ChatAnswer:
         return _encode(answer)
 
     def _allowed(self, choice: WireChoice) -> WireChoice:
-        # Both are told by the server; neither may carry words of its own.
+        # All are told by the server; none may carry words of its own.
+        text = choice.delta if choice.delta is not UNSET else choice.message
+        if text is not UNSET:
+            _plain_text(text)
         if choice.finish_reason and choice.finish_reason not in FINISHES:
             choice.finish_reason = "stop"
         reason = choice.stop_reason
@@ -232,6 +238,14 @@ class ChatAnswer:
         starts = (WireChoice(i, delta=first, finish_reason=None) for i in choices)
         opening = b"".join([chunk(self._head, [c], request.model) for c in starts])
         return opening + self.write((), choices, note) + self.end(note)
+
+
+def _plain_text(text: WireText) -> None:
+    if text.role is not UNSET:
+        text.role = "assistant"
+    for call in text.tool_calls or ():
+        if call.type:
+            call.type = "function"
 
 
 def stops_of(request: Request) -> tuple[str, ...]:

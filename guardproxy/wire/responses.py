@@ -21,6 +21,7 @@ from guardproxy.wire.body import (
     identifier,
     last_is_asked,
     listed,
+    named_schema,
     named_tool,
     read_bool,
     read_model,
@@ -133,8 +134,8 @@ def _text_format(value: object, dropped: list[str]) -> str | None:
         )
     if asked["type"] == "text":
         return None
-    known = ("type", "name", "description", "schema", "strict")
-    return msgspec.json.encode({k: v for k, v in asked.items() if k in known}).decode()
+    named = named_schema("text.format", asked) if asked["type"] == "json_schema" else {}
+    return msgspec.json.encode({"type": asked["type"], **named}).decode()
 
 
 def _input(value: object, dropped: list[str]) -> tuple[Message, ...]:

@@ -22,9 +22,16 @@ from guardproxy.wire.reading import (
     text_of,
 )
 
-_KEPT = ("id", "created_at", "temperature", "top_p", "max_output_tokens", "presence_penalty", "frequency_penalty",
-         "service_tier")  # fmt: skip
-"""Fields of the upstream's answer that a client is given: scalars that the model cannot write to."""
+_NUMBERS = (
+    "created_at",
+    "temperature",
+    "top_p",
+    "max_output_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+)
+_WORDS = ("id", "service_tier")
+"""Fields of the upstream's answer that a client is given: what the model cannot write to."""
 _DELTAS = {
     "response.output_text.delta": "content",
     "response.refusal.delta": "refusal",
@@ -53,9 +60,9 @@ class ResponsesAnswer(BlockAnswer):
     def take(self, data: bytes) -> Iterable[Event]:
         """Read the data of one event. Text comes from deltas alone; ends only add what no delta had."""
         event = read_object(data)
-        kind = event.get("type")
+        kind = text_of(event, "type")
         if kind in _DELTAS:
-            return self._text(integer_of(event, "output_index"), _DELTAS[str(kind)], text_of(event, "delta"))
+            return self._text(integer_of(event, "output_index"), _DELTAS[kind], text_of(event, "delta"))
         if kind in ("response.output_item.added", "response.output_item.done"):
             return list(self._item(integer_of(event, "output_index"), event.get("item")))
         if kind == "response.created":

@@ -1,6 +1,6 @@
-"""Writes docs/conformance.md from a test run: `python -m tests.conformance.page`.
+"""Writes docs/conformance.md from a test run: `python -m tests.conformance.page [FILES…]`.
 
-Every test whose name begins with an item's number speaks for that item (`test_09_…`, `test_b05_…`).
+With files, only their tests are run, and what the page said of the others stays. Every test whose name begins with an item's number speaks for that item (`test_09_…`, `test_b05_…`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,11 @@ from tests.conformance.items import BYPASSES, CHECKLIST, ITEMS
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "conformance.md"
-SOURCES = (*sorted(Path(__file__).parent.glob("test_*.py")), ROOT / "tests/e2e/test_bypasses.py", ROOT / "tests/test_outward.py")  # fmt: skip
+SOURCES = (
+    *(path for path in sorted(Path(__file__).parent.glob("test_*.py")) if path.name != "test_page.py"),
+    ROOT / "tests/e2e/test_bypasses.py",
+    ROOT / "tests/test_outward.py",
+)
 _NAME = re.compile(r"test_(b?)(\d\d)_")
 
 HEAD = """\
@@ -50,7 +55,8 @@ def covering() -> dict[str, list[str]]:
 class Run:
     """Takes down how each numbered test ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[str, str] | None = None) -> None:
+        self._before = before or {}
         self.outcomes: dict[str, Counter[str]] = {}
         self.reasons: dict[str, list[str]] = {}
 
@@ -72,7 +78,7 @@ class Run:
         """What the cases of a test said."""
         seen = self.outcomes.get(test)
         if not seen:
-            return "not run"
+            return self._before.get(test, "not run")
         words = ", ".join(f"{seen[o]} {o}" for o in ("passed", "failed", "skipped") if seen[o])
         return "; ".join([words, *self.reasons.get(test, ())])
 
@@ -91,10 +97,21 @@ def page(run: Run) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+def told(text: str) -> dict[str, str]:
+    """What a page says of each test."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        cells = line.split(" | ")
+        if len(cells) == 4 and "::" in cells[2]:
+            tests, results = cells[2].split("<br>"), cells[3].removesuffix(" |").split("<br>")
+            found |= {test.strip("` "): result for test, result in zip(tests, results, strict=True)}
+    return found
+
+
+def main(argv: Sequence[str] = sys.argv[1:]) -> int:
     """Run the numbered tests and write the page; the exit code is pytest's."""
-    run = Run()
-    sources = [str(path.relative_to(ROOT)) for path in SOURCES if path.exists()]
+    run = Run(told(PAGE.read_text("utf-8")) if argv else None)
+    sources = list(argv) or [str(path.relative_to(ROOT)) for path in SOURCES]
     code = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", *sources], plugins=[run])
     PAGE.write_text(page(run), "utf-8")
     sys.stdout.write(f"wrote {PAGE}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.conformance.items import ITEMS
-from tests.conformance.page import PAGE, Run, covering, page
+from tests.conformance.page import PAGE, Run, covering, page, told
 
 
 def rows(text: str) -> list[tuple[str, ...]]:
@@ -28,3 +28,10 @@ def test_the_page_tells_of_no_failure() -> None:
     text = PAGE.read_text("utf-8")
     assert " failed" not in text
     assert "not run" not in text
+
+
+def test_a_part_run_keeps_what_the_page_said() -> None:
+    before = told(page(Run()))
+    assert set(before) == {t for tests in covering().values() for t in tests}
+    said = dict.fromkeys(before, "7 passed")
+    assert told(page(Run(said))) == said

@@ -97,7 +97,7 @@ def vllm(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=ENVIRONMENT, start_new_session=True)
     try:
-        _wait(f"http://127.0.0.1:{port}/health", process, 300, log)
+        _wait(f"http://127.0.0.1:{port}/health", process, 600, log)
         yield Served(f"http://127.0.0.1:{port}")
     finally:
         _stop(process)

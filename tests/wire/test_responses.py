@@ -146,6 +146,7 @@ def test_options_tools_and_formats_are_forwarded_typed() -> None:
         ({"tool_choice": {"type": "function", "name": "g"}}, "tool_choice"),
         ({"text": 1}, "text"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "json_schema", "name": {"echo": 1}}}}, "text.format.name"),
         ({"reasoning": 1}, "reasoning"),
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
         ({"top_logprobs": 3}, "top_logprobs"),
@@ -229,7 +230,7 @@ def test_a_call_cut_off_before_its_end_is_marked() -> None:
         b'{"type":"response.output_text.delta","output_index":0,"delta":1}',
         b'{"type":"response.output_item.added","output_index":0,"item":1}',
         b'{"type":"response.output_item.added","output_index":0,"item":{"type":"message","content":[1]}}',
-        b'{"type":"response.completed"}',
+        b'{"type":"response.completed"}', b'{"type":{"a":1}}', b'{"type":["response.completed"]}',
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_fault(data: bytes) -> None:
