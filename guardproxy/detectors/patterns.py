@@ -117,7 +117,7 @@ class Patterns:
         return len(text) - fresh - tail.original(at, at + 1)[0]
 
     def _in_segment(self, segment: Segment, content: Content) -> Iterable[Finding]:
-        # One whole character more than is fresh, so that a word boundary can be seen.
+        # One character more than is fresh, so that a word boundary can be seen.
         base = max(0, content.fresh - 1)
         for view in _views(segment.text):
             folded = fold(view[base:] if base else view)

@@ -69,13 +69,10 @@ def chunk(head: WireAnswer, choices: list[WireChoice], model: str, note: Json | 
     return b"data: " + _encode(answer) + b"\n\n"
 
 
-OBJECTS = ("chat.completion", "chat.completion.chunk")
-
-
 def _headed(head: WireAnswer, choices: list[WireChoice], model: str) -> WireAnswer:
     return WireAnswer(
         id=head.id,
-        object=head.object if head.object in OBJECTS else UNSET,
+        object=head.object,
         created=head.created,
         model=model,
         choices=choices,
@@ -206,10 +203,7 @@ class ChatAnswer:
         return _encode(answer)
 
     def _allowed(self, choice: WireChoice) -> WireChoice:
-        # All are told by the server; none may carry words of its own.
-        text = choice.delta if choice.delta is not UNSET else choice.message
-        if text is not UNSET:
-            _plain_text(text)
+        # Both are told by the server; neither may carry words of its own.
         if choice.finish_reason and choice.finish_reason not in FINISHES:
             choice.finish_reason = "stop"
         reason = choice.stop_reason
@@ -238,14 +232,6 @@ class ChatAnswer:
         starts = (WireChoice(i, delta=first, finish_reason=None) for i in choices)
         opening = b"".join([chunk(self._head, [c], request.model) for c in starts])
         return opening + self.write((), choices, note) + self.end(note)
-
-
-def _plain_text(text: WireText) -> None:
-    if text.role is not UNSET:
-        text.role = "assistant"
-    for call in text.tool_calls or ():
-        if call.type:
-            call.type = "function"
 
 
 def stops_of(request: Request) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import msgspec
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
-from guardproxy.wire.chat_answer import FINISHES
+from guardproxy.wire.chat_answer import FINISHES, scrubbed_usage
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import fault
 from guardproxy.wire.reading import (

@@ -1,7 +1,4 @@
-"""Reads an upstream's JSON where its shape varies: a field is what it should be, or the answer is unreadable.
-
-What no guard looks at, such as ids and counts, is passed on only as what it says it is: never as free text.
-"""
+"""Reads an upstream's JSON where its shape varies: a field is what it should be, or the answer is unreadable."""
 
 from __future__ import annotations
 
@@ -86,35 +83,6 @@ def counts(usage: object, asked: str, answered: str) -> Json | None:
     """Token counts under their common names, from a dialect's."""
     if not is_object(usage):
         return None
-    given = (usage.get(name) for name in (asked, answered))
-    one, two = (v if isinstance(v, int) and not isinstance(v, bool) else 0 for v in given)
+    given = {name: usage.get(name) for name in (asked, answered)}
+    one, two = (v if isinstance(v, int) else 0 for v in given.values())
     return {"prompt_tokens": one, "completion_tokens": two, "total_tokens": one + two}
-
-
-def word_of(value: object) -> str | None:
-    """An id, a fingerprint or a tier, as servers make them; None if it is anything else."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
-
-
-def number_of(value: object) -> int | float | None:
-    """A number; None if it is anything else."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def numbers_of(value: object) -> Json | None:
-    """The numbers of an object, by their names; None if it is no object."""
-    if not is_object(value):
-        return None
-    return {k: v for k, v in value.items() if word_of(k) and (v is None or number_of(v) is not None)}
-
-
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
-
-
-def scrubbed_usage(usage: Json | None) -> Json | None:
-    """Only the counts that OpenAI defines, and only numbers."""
-    if usage is None:
-        return None
-    told: Json = {k: number_of(v) for k, v in usage.items() if k in _COUNTS}
-    return told | {k: numbers_of(v) for k, v in usage.items() if k in _DETAILS}

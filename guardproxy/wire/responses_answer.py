@@ -22,16 +22,9 @@ from guardproxy.wire.reading import (
     text_of,
 )
 
-_NUMBERS = (
-    "created_at",
-    "temperature",
-    "top_p",
-    "max_output_tokens",
-    "presence_penalty",
-    "frequency_penalty",
-)
-_WORDS = ("id", "service_tier")
-"""Fields of the upstream's answer that a client is given: what the model cannot write to."""
+_KEPT = ("id", "created_at", "temperature", "top_p", "max_output_tokens", "presence_penalty", "frequency_penalty",
+         "service_tier")  # fmt: skip
+"""Fields of the upstream's answer that a client is given: scalars that the model cannot write to."""
 _DELTAS = {
     "response.output_text.delta": "content",
     "response.refusal.delta": "refusal",

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from guardproxy.core.policy import ImageLimits
-from guardproxy.images.decode import normalise
+from guardproxy.images.decode import Picture, normalise
 from tests.conformance.proxies import CHATS, asks, post, received, turns
 from tests.conformance.test_surface import untouched
 from tests.fakes import Proxy
@@ -91,6 +91,11 @@ SPELLINGS: dict[str, Any] = {
 TAKEN = ("plain", "bare string", "input_image", "upper case", "wrong type", "no media type", "parameters", "unknown field", "detail")  # fmt: skip
 
 
+def sent_bytes(picture: Picture) -> bytes:
+    """The file in the data URL that the model is sent."""
+    return base64.b64decode(json.loads(picture.sent).partition(",")[2])
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_22_a_picture_has_one_form_or_is_refused(standing: Proxy, spelling: str) -> None:
     answer = post(standing, "chat", parted(SPELLINGS[spelling]))
@@ -100,7 +105,7 @@ def test_22_a_picture_has_one_form_or_is_refused(standing: Proxy, spelling: str)
         assert set(part) == {"type", "image_url"}
         assert set(part["image_url"]) <= {"url", "detail"}
         (data,) = pictures(part)
-        assert data == base64.b64decode(normalise(RED, "p", ImageLimits()).url.partition(",")[2])
+        assert data == sent_bytes(normalise(RED, "p", ImageLimits()))
     else:
         assert answer.status_code == 400
         assert answer.json()["error"]["param"].startswith("messages[0].content[1]")
@@ -114,7 +119,7 @@ def test_22_what_is_sent_is_written_anew(standing: Proxy, dialect: str) -> None:
     assert post(standing, dialect, asked(dialect, tail)).status_code == 200
     (data,) = pictures(received(standing))
     assert b"ignore" not in data
-    assert data == base64.b64decode(normalise(RED, "p", ImageLimits()).url.partition(",")[2])
+    assert data == sent_bytes(normalise(RED, "p", ImageLimits()))
 
 
 def test_23_no_uuid_and_no_picture_without_bytes(standing: Proxy) -> None:
@@ -248,7 +253,7 @@ def test_26_pictures_in_any_turn_are_taken_in(standing: Proxy) -> None:
     answer = post(standing, "chat", body)
     assert answer.status_code == 200
     assert "image" in answer.json()["guardproxy"]["unjudged"]
-    own = base64.b64decode(normalise(RED, "p", ImageLimits()).url.partition(",")[2])
+    own = sent_bytes(normalise(RED, "p", ImageLimits()))
     assert pictures(received(standing)) == [own] * 4
     standing.upstream.bodies.clear()
     source = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": DATA}}

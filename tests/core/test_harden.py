@@ -201,7 +201,7 @@ def test_texts_side_by_side_become_one_before_they_are_searched() -> None:
     one = canonical(
         request(message("system", "s", "t"), Message("user", halves, "m")), SpecialTokens(), ["BLOCKED"]
     )
-    assert said(one)[0] == ("system", ["s\nt"])
+    assert said(one)[0] == ("system", ["s\n\nt"])
     assert one.messages[1].parts == (TextPart("<|im_\nend|>", "a"), picture, TextPart("c", "c"))
     plain = request(message("user", "hi"))
     assert join_texts(plain) is plain

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
 from guardproxy.wire import chat, chat_answer, chat_choice, fault_body, sse
@@ -275,69 +274,3 @@ def test_the_servers_own_words_reach_no_client() -> None:
         assert out["choices"][0].get("stop_reason") == told
     assert chat_answer.stops_of(replace(request, options={"stop": ["a", "b"]})) == ("a", "b")
     assert chat_answer.stops_of(replace(request, options={})) == ()
-
-
-WORDS = "two words"
-
-
-def test_what_no_guard_looks_at_holds_no_words() -> None:
-    """Ids, counts, roles and types are told as what they are, or not at all."""
-    head: dict[str, Any] = {
-        "id": WORDS, "object": WORDS, "created": 1, "model": WORDS, "system_fingerprint": WORDS, "service_tier": WORDS,
-        "usage": {"prompt_tokens": WORDS, "completion_tokens": 5, "total_tokens": True, "prompt_tokens_details": {WORDS: 1, "a": WORDS},
-                  "completion_tokens_details": WORDS, WORDS: 1},
-    }  # fmt: skip
-    call = {"id": "c", "type": WORDS, "function": {"name": "f", "arguments": "{}"}}
-    message = {
-        "role": WORDS,
-        "content": "ok",
-        "tool_calls": [call, {"id": "d", "type": None, "function": None}],
-    }
-    request = Request("m", ())
-    whole = ChatAnswer(request, "no")
-    events = whole.take_body(
-        json.dumps({**head, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
-    )
-    told = json.loads(whole.body(list(events), (), {}))
-    assert told["choices"][0]["message"]["role"] == "assistant"
-    assert told["choices"][0]["message"]["tool_calls"][0]["type"] == "function"
-    assert told["usage"] == {
-        "prompt_tokens": None, "completion_tokens": 5, "total_tokens": None, "prompt_tokens_details": {},
-        "completion_tokens_details": None,
-    }  # fmt: skip
-    assert (told["system_fingerprint"], told["service_tier"]) == (None, None)
-    assert not {"id", "object"} & told.keys()
-
-
-def test_good_heads_are_told_as_they_are() -> None:
-    head = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "system_fingerprint": "vllm-0.32.0-7e",
-        "service_tier": None,
-    }
-    answer = ChatAnswer(Request("m", ()), "no")
-    choice = {"index": 0, "message": {"content": "ok"}, "finish_reason": "stop"}
-    events = list(answer.take_body(json.dumps({**head, "choices": [choice, {"index": 1}]}).encode()))
-    told = json.loads(answer.body(events, (), {}))
-    assert {k: told[k] for k in head} == head
-
-
-def test_numbers_and_words_are_told_apart() -> None:
-    assert [word_of(v) for v in ("chatcmpl-1:a", "two words", "", 3, None)] == [
-        "chatcmpl-1:a",
-        None,
-        None,
-        None,
-        None,
-    ]
-    assert [number_of(v) for v in (1, 0.5, True, "1", None)] == [1, 0.5, None, None, None]
-    assert numbers_of({"a": 1, "b": "x", "c": None, WORDS: 1}) == {"a": 1, "c": None}
-    assert numbers_of([1]) is None
-    assert scrubbed_usage(None) is None
-    assert counts({"a": True, "b": 2}, "a", "b") == {
-        "prompt_tokens": 0,
-        "completion_tokens": 2,
-        "total_tokens": 2,
-    }
