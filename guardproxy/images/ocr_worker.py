@@ -106,6 +106,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer every frame until the other side closes."""
     engine = RapidOCR(params=PARAMETERS)
     warm(engine)
+    os.nice(10)  # beside the proxy's own thread, which others wait for
     send(sink, b"ready")
     while (file := receive(source)) is not None:
         send(sink, msgspec.json.encode(read(engine, file)))
@@ -133,7 +134,6 @@ def main() -> None:
     """Serve on stdin and stdout, which nothing else may write to."""
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    os.nice(10)  # beside the proxy's own thread, which others wait for
     serve(sys.stdin.buffer, sink)
 
 
