@@ -202,7 +202,12 @@ def _look(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import look
 
     return look.run(
-        arguments.what, arguments.answer, arguments.policy, arguments.policies, arguments.config, arguments.out
+        arguments.what,
+        arguments.answer,
+        arguments.policy,
+        arguments.policies,
+        arguments.config,
+        arguments.out,
     )
 
 

@@ -65,9 +65,12 @@ def _case(what: str, answer: str | None) -> Case:
         is_file = path.is_file()
     except (OSError, ValueError):  # a long text is no name of a file
         is_file = False
+    is_picture = len(what) < 4096 and (mimetypes.guess_type(what)[0] or "").startswith("image/")
+    if is_picture and not is_file and not any(map(str.isspace, what)):
+        raise RowError(f"{what}: no such picture")
     if not is_file:
         return Case(what, answer)
-    if (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
+    if is_picture:
         return Case("", answer, path)
     try:
         return Case(path.read_text("utf-8"), answer)

@@ -32,6 +32,8 @@ TOGETHER = -0.5
 """Of all pictures and the user's words as one text: what is not said in one place is less certainly meant."""
 PIECE, STEP = 200, 100
 """Characters: a longer text is read in overlapping pieces too, since a page may hide one line."""
+ADDED = 1.0
+"""Logits that a picture must add to the user's words to be what they lacked."""
 LEAST_BLOCK = 5
 """Characters of a block from which on it is read by itself: a button asks for nothing."""
 MAX_READ = 12
@@ -101,10 +103,16 @@ class InstructionInImage:
             logit = self._logit(one.heading, one.blocks)
             logit += UNFINISHED * (one.is_unfinished and asks) + MOSTLY_TEXT * one.is_mostly_text
             found.append((one.place, logit))
+        # One sentence may be split over two pictures, or over a picture and the user's words.
+        shown = joined_lines([one.heading for one in pages])
         if len(pages) > 1:
-            # One sentence may be split over two pictures.
-            together = joined_lines([one.heading for one in pages])
-            found.append((pages[-1].place, self._logit(together) + TOGETHER))
+            found.append((pages[-1].place, self._logit(shown) + TOGETHER))
+        said = words.strip()
+        if said and len(said) + len(shown) <= PIECE:
+            together = self._model.logit(f"{said} {shown}")
+            # Words that say it all by themselves are for the guards of the user's text.
+            if together > self._model.logit(said) + ADDED:
+                found.append((pages[-1].place, together + TOGETHER))
         return tuple(
             Finding(self.name, "instruction_in_image", logistic(logit), place) for place, logit in found
         )

@@ -24,7 +24,7 @@ from rapidocr import RapidOCR
 MODELS = Path(rapidocr.__file__).parent / "models"
 MAX_SIDE = 2000
 """Longest side that is read, in pixels; a larger picture is read at this size."""
-LEAST_PIXELS, MOST_PIXELS, SHORT_SIDE = 800_000, 2_500_000, 736
+LEAST_PIXELS, MOST_PIXELS, SHORT_SIDE = 800_000, 1_600_000, 736
 """Lines are looked for in a picture enlarged to the first, if small, or reduced to the second; they are then read in
 the picture itself. Never enlarged further than the model's own short side."""
 LEAST_CONFIDENCE = 0.3
@@ -106,6 +106,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer every frame until the other side closes."""
     engine = RapidOCR(params=PARAMETERS)
     warm(engine)
+    os.nice(5)  # beside the proxy's own thread, which others wait for
     send(sink, b"ready")
     while (file := receive(source)) is not None:
         send(sink, msgspec.json.encode(read(engine, file)))
@@ -133,7 +134,6 @@ def main() -> None:
     """Serve on stdin and stdout, which nothing else may write to."""
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    os.nice(10)  # beside the proxy's own thread, which others wait for
     serve(sys.stdin.buffer, sink)
 
 

@@ -62,3 +62,10 @@ def test_several_pictures_are_drawn_beside_each_other_and_texts_not_at_all(
     assert main(["look", *what, "--policy", "mine", "--policies", str(policies), "--out", str(out)]) == 0
     assert sorted(p.name for p in tmp_path.glob("seen*")) == ["seen-1.png", "seen-3.png"]
     assert capsys.readouterr().out.count("drawn: ") == 2
+
+
+def test_a_picture_that_is_not_there_is_not_taken_for_a_text(
+    policies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["look", "missing.png", "--policy", "mine", "--policies", str(policies)]) != 0
+    assert "missing.png: no such picture" in capsys.readouterr().err

@@ -140,14 +140,18 @@ def _pictures(request: Request) -> list[ImagePart]:
     return [p for m in request.messages for p in m.parts if isinstance(p, ImagePart)]
 
 
-async def judge_all(all_turns: Sequence[tuple[Drawn, str]], policy_name: str) -> list[Judged]:
-    """Read what was not read before, then ask the policy."""
+async def judge_all(
+    all_turns: Sequence[tuple[Drawn, str]], policy_name: str, *, may_read: bool = True
+) -> list[Judged]:
+    """Read what was not read before, then ask the policy; or leave out what was not."""
     plan = InForce(load_policies(shipped_dir())).plans[policy_name]
     kept, intake = Kept(), Intake()
     reader = Reader(ReaderLimits(picture_s=600.0))
     judged = []
     try:
         for number, (turn, split) in enumerate(all_turns):
+            if not may_read and turn not in kept:
+                continue
             request = await intake.take(asked(turn), plan.policy.images)
             if turn not in kept:
                 kept.put(turn, await reader.read(request, ""))
@@ -272,9 +276,10 @@ def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser("quality-images")
     parser.add_argument("--policy", default="default")
+    parser.add_argument("--kept", action="store_true", help="only pictures that were read before")
     parser.add_argument("--list", action="store_true", help="name what went wrong")
     arguments = parser.parse_args()
-    judged = asyncio.run(judge_all(turns(), arguments.policy))
+    judged = asyncio.run(judge_all(turns(), arguments.policy, may_read=not arguments.kept))
     written = page(judged, arguments.policy)
     if arguments.policy == "default" and SHARED.is_dir():
         PAGE.parent.mkdir(parents=True, exist_ok=True)
