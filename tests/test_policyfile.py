@@ -160,6 +160,22 @@ def test_the_shipped_policies_are_sound_and_explained(capsys: pytest.CaptureFixt
     assert "guards" in json.loads(capsys.readouterr().out)["properties"]
 
 
+MEASURED_ON_PICTURES = ("instruction_in_image", "blank_image")
+
+
+def test_what_looks_at_pictures_stops_few_benign_ones_by_its_own_page() -> None:
+    """At most 3 %, and at least 90 % of the published attacks: docs/quality/images.md."""
+    page = (Path(shipped_dir()).parent / "docs/quality/images.md").read_text("utf-8")
+
+    def share(line: str) -> float:
+        return float(line.split("|")[3].strip().rstrip("%"))
+
+    benign = next(x for x in page[page.index("## Benign") :].splitlines() if x.startswith("| **all**"))
+    attacks = next(x for x in page.splitlines() if x.startswith("| **all seven**"))
+    assert share(benign) <= 3.0
+    assert share(attacks) >= 90.0
+
+
 def test_classifiers_of_shipped_policies_block_only_where_false_stops_are_rare() -> None:
     """At most 1 % on sources kept apart, by the model card's own table."""
     card = (Path(shipped_dir()).parent / "guardproxy/detectors/weights/MODEL_CARD.md").read_text("utf-8")
@@ -175,7 +191,7 @@ def test_classifiers_of_shipped_policies_block_only_where_false_stops_are_rare()
         g
         for p in revision.policies.values()
         for g in p.policy.guards
-        if g.on_hit.label == "block" and g.detector != "patterns"
+        if g.on_hit.label == "block" and g.detector not in ("patterns", *MEASURED_ON_PICTURES)
     ]
     assert blocking
     for guard in blocking:

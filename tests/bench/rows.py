@@ -164,7 +164,9 @@ def pictures(bench: Bench) -> list[Figure]:
 def _have_read(port: int, body: Path) -> None:
     """Show a picture until it was read: what is measured is a picture seen before."""
     ask = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/chat/completions", body.read_bytes(), {"content-type": "application/json"}
+        f"http://127.0.0.1:{port}/v1/chat/completions",
+        body.read_bytes(),
+        {"content-type": "application/json"},
     )
     for _ in range(5):
         try:
