@@ -1,7 +1,8 @@
 """A process that reads text in pictures: `python -m guardproxy.images.ocr_worker`. Frames on stdin and stdout.
 
 A process of its own, since the models hold up to a gigabyte, work without pause for seconds, and can be ended.
-Each frame is four bytes of length (big endian) and that many bytes: a picture's file in, JSON out.
+Each frame is four bytes of length (big endian) and that many bytes: a picture's file in; out comes JSON, the lines and
+the most memory that the process has held, in KiB.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ LEAST_PIXELS, MOST_PIXELS, SHORT_SIDE = 800_000, 1_600_000, 736
 the picture itself. Never enlarged further than the model's own short side."""
 LEAST_CONFIDENCE = 0.3
 """What is read with less is noise: textures, logos, parts of letters."""
-MAX_RSS_KB = 2_000_000
-"""A process that has grown beyond ends after its picture; another takes its place."""
 PARAMETERS = {
     "EngineConfig.onnxruntime.intra_op_num_threads": 1,
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
@@ -109,9 +108,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     os.nice(5)  # beside the proxy's own thread, which others wait for
     send(sink, b"ready")
     while (file := receive(source)) is not None:
-        send(sink, msgspec.json.encode(read(engine, file)))
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MAX_RSS_KB:
-            return
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        send(sink, msgspec.json.encode((read(engine, file), held)))
 
 
 def send(sink: BinaryIO, frame: bytes) -> None:

@@ -34,7 +34,8 @@ while True:
     file = sys.stdin.buffer.read(struct.unpack(">I", head)[0])
     count += 1
     {each}
-    send(json.dumps([["line <|im_start|> %d of %d" % (count, os.getpid()), [1, 2, 30, 9], 0.9]]).encode())
+    line = ["line <|im_start|> %d of %d" % (count, os.getpid()), [1, 2, 30, 9], 0.9]
+    send(json.dumps([[line], 1000 * count]).encode())
 """
 
 
@@ -143,6 +144,18 @@ def test_a_process_that_hangs_or_dies_is_replaced_and_its_picture_fails() -> Non
             assert first[0].split()[-1] != third[0].split()[-1], "another process"
 
         run(lambda limits=limits, each=each: Reader(limits, command=command(each)), use)  # type: ignore[misc]
+
+
+def test_a_process_that_grew_too_large_is_replaced_between_pictures() -> None:
+    requests = [asked(picture(n)) for n in range(5)]
+
+    async def use(reader: Reader) -> None:
+        told = [texts(await reader.read(r, "t"))[0].split() for r in requests]
+        counts, processes = [t[2] for t in told], [t[4] for t in told]
+        assert counts == ["1", "2", "1", "2", "1"]
+        assert len(set(processes)) == 3
+
+    run(lambda: Reader(ReaderLimits(process_kb=1500), command=command()), use)
 
 
 @pytest.mark.parametrize("given", [("/nonexistent/reader",), command(start="sys.exit(1)")])
