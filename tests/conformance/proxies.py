@@ -26,11 +26,15 @@ POLICY = (
 )
 
 
+HTTP = httpx.Client(verify=False, timeout=20, limits=httpx.Limits(max_keepalive_connections=0))
+"""One for all: a client of its own for each request would load certificates each time, which nobody here uses."""
+
+
 def post(proxy: Proxy, dialect: str, body: Any, **headers: str) -> httpx.Response:
     """Send a body, or bytes, to a dialect's route."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode("utf-8", "surrogatepass")
     sent = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
-    return httpx.post(proxy.url + PATHS[dialect], content=content, headers=sent, timeout=20)
+    return HTTP.post(proxy.url + PATHS[dialect], content=content, headers=sent)
 
 
 def ask(proxy: Proxy, dialect: str = "chat", text: str = "hi", **fields: Any) -> httpx.Response:
