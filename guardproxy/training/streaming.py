@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from guardproxy.core.grid import Grid
+from guardproxy.detectors.encoder import reads
 from guardproxy.training.card import wilson
+from guardproxy.training.rows import Row
 
 EARLY = 400
 """Characters within which an answer should be stopped."""
 LOOKBACK = 2048
-_STEPS = (96, 192, 288, 400, 600, 1000, 2000)
+_STEPS = (96, 192, 288, 400, 600, 1000)
+
+SOURCES = frozenset({"jailbreakbench", "pyrit_scored"})
+HARMLESS = SOURCES | {"mt_bench", "self_instruct", "xstest"}
+"""Of the half that the judged encoder did not see; the harmless ones are mostly look-alikes and refusals."""
+MOST = 120
+"""Answers of each label."""
 
 Score = Callable[[str, str], float]
 """Probability for a question and the answer's text so far."""
@@ -25,7 +34,7 @@ class Streamed:
     stopped_at: int | None
 
 
-def stream(question: str, answer: str, score: Score, threshold: float, most: int = 2000) -> Streamed:
+def stream(question: str, answer: str, score: Score, threshold: float, most: int = 1200) -> Streamed:
     """Score an answer as it grows, at every cut of the gate's grid, until it is stopped or `most` is out."""
     for end in _cuts(answer[:most]):
         if score(question, answer[max(0, end - LOOKBACK) : end]) >= threshold:
@@ -42,6 +51,17 @@ def _cuts(text: str) -> Iterable[int]:
             yield last
     if last < len(text):
         yield len(text)
+
+
+def measure(rows: Sequence[Row], score: Score, threshold: float) -> str:
+    """Stream a sample of the rows of `SOURCES`, and describe what came of it."""
+    rng = random.Random(4)
+    streamed = []
+    for label, sources in ((1, SOURCES), (0, HARMLESS)):
+        own = [r for r in rows if r.label == label and r.source in sources and reads(r.text)]
+        chosen = rng.sample(own, min(MOST, len(own)))
+        streamed.append([stream(r.question or "", r.text, score, threshold) for r in chosen])
+    return describe(streamed[0], streamed[1], threshold)
 
 
 def describe(harmful: Sequence[Streamed], harmless: Sequence[Streamed], threshold: float) -> str:

@@ -49,7 +49,7 @@ def test_the_page_tells_language_source_threshold_and_plot(tmp_path: Path) -> No
     text = (tmp_path / "audit.md").read_text("utf-8")
     for words in (
         "0.500 (shipped)",
-        "| ja | 30",
+        "| ja | 15 / 15 |",
         "| xstest | CC BY 4.0 | 30 / 30 | 1.000 | 0.000 |",
         "the end",
     ):
