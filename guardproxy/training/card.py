@@ -25,6 +25,11 @@ eight folds; {evaluation} are never learnt from). They are a cheap first stage: 
 words, not intent. A threshold chosen on these rows is not a promise for yours.
 
 AUROC compares a source's rows with all rows of the other label where the source has only one.
+
+Behind three of them stands an encoder (`encoder.onnx`): all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers; from Microsoft's
+MiniLM, MIT), changed by us: fine-tuned on the same rows with four heads, weights in eight bits. What both do
+together, and how they were kept apart, is in docs/quality/audit.md; how to make them, in docs/training.md. Learnt from are the
+sources below with a licence, and S-Labs/prompt-injection-dataset (`s_labs`, MIT) among them.
 """
 
 

@@ -85,8 +85,8 @@ def train(
         optimizer.zero_grad()
         if step % 50 == 0:
             sys.stderr.write(f"encoder: step {step} of {len(batches)}, loss {loss.item():.3f}\n")
-    found: Encoder = net.eval()
-    return found
+    net.eval()
+    return net
 
 
 def _optimizer(net: Encoder) -> torch.optim.AdamW:
