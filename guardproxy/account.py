@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 from guardproxy.core.content import Request, Segment
+from guardproxy.core.gate import channel_of
 from guardproxy.core.judge import judge_guards
 from guardproxy.core.verdict import Action, Stage, Verdict
 from guardproxy.detectors.base import Content, Memo
 from guardproxy.detectors.observe import observe
+from guardproxy.images.reader import Reading
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.record import Entry, record_of
@@ -53,6 +57,9 @@ class Account:
         self.strictest = Action.ALLOW
         self.has_released = False
         self.memo: Memo = {}
+        self.hits: set[str] = set()
+        self.reviews: set[str] = set()
+        self.reading: Reading | None = None
         self._plan = plan
         self._audit = beside.audit
         self._started = self._mark = perf_counter()
@@ -65,9 +72,26 @@ class Account:
             self.metrics.fields_dropped.labels(name).inc()
         self.entry.unjudged.update({s.kind for s in segments} - self._plan.looked_at_input)
 
+    def redacted(self, request: Request) -> None:
+        """The request lost what guards found in it."""
+        self.entry.request, self.entry.segments = request, request.segments()
+
+    def content(self, request: Request) -> Content:
+        """What guards of the input are asked to look at."""
+        reading = self.reading
+        return Content(
+            request.segments(),
+            request.question,
+            memo=self.memo,
+            read=None if reading is None else reading.segments,
+            tenant=self.client.name,
+        )
+
     def judged(self, stage: Stage, verdict: Verdict) -> None:
         """A verdict came in."""
         self.strictest = max(self.strictest, verdict.action)
+        self.hits.update(verdict.hits)
+        self.reviews.update(verdict.reviews)
         for one in verdict.guards:
             self.entry.observed.add(stage, one)
 
@@ -94,6 +118,24 @@ class Account:
             self.entry.times.first_text = perf_counter() - self._started
             self.metrics.ttft_seconds.observe(self.entry.times.first_text)
 
+    @contextmanager
+    def repairing(self, how: str) -> Iterator[Callable[[], None]]:
+        """Count a repair: sent if what this gives is called, else failed."""
+        results = ["failed"]
+        began = perf_counter()
+        try:
+            yield partial(results.append, "sent")
+        finally:
+            self.metrics.repair_seconds.observe(perf_counter() - began)
+            self.metrics.repairs.labels(self.entry.policy.name, how, results[-1]).inc()
+
+    def asked_again(self, usage: Mapping[str, object] | None) -> None:
+        """The model was asked once more, for a repair."""
+        self.metrics.repair_calls.labels(self.entry.policy.name).inc()
+        tokens = (usage or {}).get("total_tokens")
+        if isinstance(tokens, int):
+            self.metrics.repair_tokens.labels(self.entry.policy.name).inc(tokens)
+
     def exposed(self, characters: Iterable[int]) -> None:
         """Choices were cut after so many characters of each had been released."""
         for count in characters:
@@ -112,7 +154,7 @@ class Account:
     @property
     def closes_at_once(self) -> bool:
         """Whether `close` never waits: all guards that only watch answer in place."""
-        return self._plan.watches_inline
+        return self._plan.watches_inline and self.reading is None
 
     async def close(self) -> None:
         """Judge with the guards that only watch, then count and record everything once."""
@@ -131,6 +173,9 @@ class Account:
         try:
             await self._watch()
         finally:
+            if self.reading is not None:
+                self.reading.close()
+                entry.segments = self.reading.request.segments()
             self._count()
             self._end_trace(outcome)
             if self._audit is not None:
@@ -170,6 +215,8 @@ class Account:
             ).inc()
         for _, guard, reason in observed.failures:
             self.metrics.guard_failures.labels(policy.name, guard, reason).inc()
+        for guard in self.reviews:
+            self.metrics.bound(self.metrics.reviews, policy.name, guard).inc()
         for what in self.entry.unjudged:
             self.metrics.bound(self.metrics.unjudged, what).inc()
 
@@ -178,18 +225,18 @@ class Account:
         if request is None:
             return
         self.trace.begin("watch")
-        watching = self._plan.watching[Stage.INPUT]
+        watching = self._plan.watching[Stage.INPUT] if self.entry.segments else ()
         if watching:
-            content = Content(self.entry.segments, request.question, memo=self.memo)
-            observed = await observe(watching, self._plan.detectors, content, timed)
-            self.judged(Stage.INPUT, judge_guards(policy, watching, observed))
+            observed = await observe(watching, self._plan.detectors, self.content(request), timed)
+            self.judged(Stage.INPUT, judge_guards(policy, watching, observed, self.hits))
         texts = self.entry.texts
         if not texts:
             return
         watching = self._plan.watching[Stage.OUTPUT]
         if watching:
             segments = tuple(
-                Segment(c, f"choices[{i}].{c}", "".join(t), untrusted=True) for (i, c), t in texts.items()
+                Segment(channel_of(lane), f"choices[{i}].{lane}", "".join(t), untrusted=True)
+                for (i, lane), t in texts.items()
             )
             observed = await observe(
                 watching,
@@ -197,11 +244,11 @@ class Account:
                 Content(segments, request.question, memo=self.memo),
                 timed,
             )
-            verdict = judge_guards(policy, watching, observed)
+            verdict = judge_guards(policy, watching, observed, self.hits)
             self.judged(Stage.OUTPUT, verdict)
         else:
             verdict = Verdict()
-        self._count_refusal(verdict, any(channel == "refusal" for _, channel in texts))
+        self._count_refusal(verdict, any(lane == "refusal" for _, lane in texts))
 
     def _count_refusal(self, verdict: Verdict, said_so: bool) -> None:
         policy = self.entry.policy
@@ -209,7 +256,7 @@ class Account:
         declined = said_so or any(
             f.score >= guards[one.guard].threshold
             for one in verdict.guards
-            if guards[one.guard].detector == REFUSAL
+            if one.guard in guards and guards[one.guard].detector == REFUSAL
             for f in one.findings
         )
         if declined:

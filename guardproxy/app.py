@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from guardproxy import policystore
 from guardproxy.account import Account, Beside
+from guardproxy.advice import Advice
 from guardproxy.core.canonical import SpecialTokens
 from guardproxy.core.content import Request
-from guardproxy.core.verdict import Stage
-from guardproxy.detectors import registry
-from guardproxy.detectors.base import Detector
-from guardproxy.errors import KeyFileError, PolicyError, SettingsError
-from guardproxy.exchange import Exchange, Parts, Times
+from guardproxy.detectors.backends import BackendPlan, Backends
+from guardproxy.detectors.base import Resources
+from guardproxy.detectors.offload import Offload
+from guardproxy.errors import KeyFileError, SettingsError
+from guardproxy.exchange import Exchange
+from guardproxy.images.cache import Cache
+from guardproxy.images.fetch import Fetcher, FetchLimits
 from guardproxy.images.intake import Intake
+from guardproxy.images.reader import Reader, ReaderLimits
+from guardproxy.inforce import Policies
 from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import HttpLimits, InFlight, overloaded
 from guardproxy.ingress.limits import Ledger
 from guardproxy.keys import Client, KeyRing
 from guardproxy.outward import Plan
+from guardproxy.parts import Parts, Times
 from guardproxy.record import Entry
 from guardproxy.settings import ServerSettings, Settings, read_secret
 from guardproxy.telemetry.audit import AuditLog, AuditPlan
@@ -35,15 +40,6 @@ from guardproxy.wire.dialects import DIALECTS
 
 log = logging.getLogger("guardproxy")
 POLL_S = 0.5
-
-KINDS: Mapping[str, Mapping[Stage, tuple[str, ...]]] = {
-    name: {stage: entry.kinds(stage) for stage in Stage} for name, entry in registry.DETECTORS.items()
-}
-
-
-def load_policies(directory: Path) -> policystore.Revision:
-    """Read a directory of policies with the detectors that are installed."""
-    return policystore.load(directory, KINDS, registry.build)
 
 
 def key_ring(settings: Settings) -> KeyRing:
@@ -61,98 +57,33 @@ def key_ring(settings: Settings) -> KeyRing:
         upstream = read_secret(reference)
         if upstream is not None and ring.find(upstream) is not None:
             raise SettingsError("upstream.key: is a client key too: clients could pass the proxy by")
+    for name, one in settings.backends.items():
+        key = read_secret(one.key)
+        if key is not None and ring.find(key) is not None:
+            raise SettingsError(f"backends.{name}.key: is a client key too: each needs its own")
     return ring
 
 
-class InForce:
-    """A revision with the plan of each of its policies."""
-
-    def __init__(self, revision: policystore.Revision) -> None:
-        self.revision = revision
-        self._routes: dict[tuple[str, str], Plan] = {}
-        self.plans = {
-            name: Plan.of(loaded.policy, cast("Mapping[str, Detector]", loaded.detectors))
-            for name, loaded in revision.policies.items()
-        }
-
-    def plan_for(self, model: str, client: Client) -> Plan:
-        """The plan of the policy that serves a model to a client."""
-        plan = self._routes.get((model, client.name))
-        if plan is None:
-            plan = self.plans[self.revision.route(model, client.name).policy.name]
-            # Names of models and keys are bounded: unknown ones never get here.
-            self._routes[model, client.name] = plan
-        return plan
-
-    @property
-    def versions(self) -> list[tuple[str, str]]:
-        """Name and version of each policy."""
-        return [(name, plan.policy.version) for name, plan in self.plans.items()]
-
-
-class Policies:
-    """The policies of a directory: read, swapped at once, kept when the new ones are wrong.
-
-    Args:
-        directory: Read at every reload.
-        metrics: Where reloads are counted.
-        first: Read instead at the start: a copy of what is in force, so that a worker can be replaced
-            while the files are broken.
+def resources_of(settings: Settings, metrics: Metrics, pictures: Cache | None = None) -> Resources:
+    """What the detectors of one process share.
 
     Raises:
-        PolicyError: They cannot be used.
+        SettingsError: A back end's key cannot be read.
     """
-
-    def __init__(self, directory: Path, metrics: Metrics, first: Path | None = None) -> None:
-        self.directory = directory
-        self.metrics = metrics
-        self._in_force = InForce(load_policies(first or directory))
-        self._prepared: InForce | None = None
-        metrics.set_policies((), self._in_force.versions)
-
-    @property
-    def digest(self) -> str:
-        """Of the revision in force."""
-        return self._in_force.revision.digest
-
-    def prepare(self) -> str:
-        """Read the policies anew without using them yet; returns their digest.
-
-        Raises:
-            PolicyError: Something is wrong; the old ones stay.
-        """
-        self._prepared = InForce(load_policies(self.directory))
-        return self._prepared.revision.digest
-
-    def commit(self) -> None:
-        """Swap in what was prepared. Exchanges under way keep what they started with."""
-        if self._prepared is not None:
-            self.metrics.set_policies(self._in_force.versions, self._prepared.versions)
-            self._in_force, self._prepared = self._prepared, None
-
-    def reload(self) -> bool:
-        """Prepare and commit; on error the old policies stay, and a metric and the log say so."""
-        try:
-            digest = self.prepare()
-        except PolicyError as error:
-            self.metrics.reloaded("failed")
-            log.error("policies not reloaded, the old ones stay: %s", error)
-            return False
-        if digest != self.digest:
-            self.commit()
-            self.metrics.reloaded("ok")
-            log.info("policies reloaded: %s", ", ".join("@".join(v) for v in self._in_force.versions))
-        return True
-
-    def plan_for(self, model: str, client: Client) -> Plan:
-        """The policy in force for a model and a client."""
-        return self._in_force.plan_for(model, client)
+    plans = {
+        name: BackendPlan(**{**one.model_dump(), "url": one.url.rstrip("/"), "key": read_secret(one.key)})
+        for name, one in settings.backends.items()
+    }
+    offload = Offload(settings.detector_threads)
+    return Resources(offload, pictures or Cache(0), backends=Backends(plans, metrics))
 
 
-def policies_of(settings: Settings, metrics: Metrics, first: Path | None = None) -> Policies:
+def policies_of(
+    settings: Settings, metrics: Metrics, resources: Resources, first: Path | None = None
+) -> Policies:
     """The policies that the settings name, or the shipped ones."""
     directory = Path(settings.policies) if settings.policies else policystore.shipped_dir()
-    return Policies(directory, metrics, first)
+    return Policies(directory, metrics, resources, first)
 
 
 def audit_of(settings: Settings, worker: int, metrics: Metrics) -> AuditLog | None:
@@ -215,7 +146,9 @@ class Core:
         self.keys = key_ring(settings)
         self._ledger = Ledger(shared.limits, shared.number, settings.workers if shared.limits else 1)
         self.door = Door(self.keys, self._ledger, metrics)
-        self.policies = policies_of(settings, metrics, shared.policies)
+        self._pictures = Cache(settings.images.cache_bytes, metrics)
+        self._resources = resources_of(settings, metrics, self._pictures)
+        self.policies = policies_of(settings, metrics, self._resources, shared.policies)
         self.audit = audit_of(settings, shared.number, metrics)
         tracing = settings.tracing
         self._tracing = Tracing(tracing.endpoint, tracing.share) if tracing.endpoint else None
@@ -230,11 +163,18 @@ class Core:
             )
         )
         self._fleet = fleet_of(settings, metrics)
-        self._intake = Intake(settings.image_threads)
+        fetcher = Fetcher(limits=FetchLimits(settings.images.fetch_s))
+        self._intake = Intake(settings.images.threads, cache=self._pictures, fetcher=fetcher)
+        tokens = SpecialTokens(upstream.special_tokens)
+        images = settings.images
+        self._reader = Reader(
+            ReaderLimits(images.readers, images.max_waiting, images.read_s), self._pictures, tokens
+        )
         self._parts = Parts(
             self._fleet,
             self._intake,
-            SpecialTokens(upstream.special_tokens),
+            self._reader,
+            tokens,
             metrics,
             Times(
                 settings.streams.hold_s,
@@ -246,10 +186,12 @@ class Core:
             upstream.max_answer_bytes,
             limits.max_held_chars,
             upstream.cache_salt,
+            self._resources.leak_marker,
         )
         metrics.exchanges_limit.set(limits.max_exchanges)
         self._background: set[asyncio.Task[None]] = set()
         self.dialects: Sequence[str] = settings.dialects
+        self.offers_guardrail = settings.guardrail_api
         self.is_stopping = False
         self.cut = 0
 
@@ -267,6 +209,10 @@ class Core:
         """The policy in force for a model and a client."""
         return self.policies.plan_for(model, client)
 
+    def plan_named(self, policy: str) -> Plan | None:
+        """A policy in force by its name."""
+        return self.policies.plan_named(policy)
+
     async def models(self) -> Collection[str]:
         """Public names of the models that are served."""
         return await self._fleet.models()
@@ -274,6 +220,10 @@ class Core:
     def exchange(self, plan: Plan, request: Request, account: Account) -> Exchange:
         """A new exchange, in the request's dialect."""
         return Exchange(self._parts, plan, DIALECTS[request.dialect], request, account)
+
+    def advice(self, plan: Plan, account: Account) -> Advice:
+        """A new consultation of another gateway."""
+        return Advice(self._parts, plan, account)
 
     def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
         """A new trace."""
@@ -312,15 +262,23 @@ class Core:
     async def readiness(self) -> dict[str, str]:
         """What this worker needs to serve, each `ok` or what is wrong with it.
 
-        Policies and detectors are: they are loaded and warm, or the process would not have started.
+        Policies and detectors are: they are loaded and warm, or the process would not have started. What reads
+        pictures starts beside.
         """
+        self.begin()
         return {
             "policies": "ok",
-            "detectors": "ok",
+            "detectors": self._reader.state,
             "upstream": await self._fleet.state(),
+            "backends": await self._resources.backends.state(self.policies.needed_backends),
             "audit": "cannot record" if self.audit is not None and self.audit.refuses else "ok",
             "life": "stopping" if self.is_stopping else "ok",
         }
+
+    def begin(self) -> None:
+        """Start what takes long to start, once a policy in force needs it."""
+        if self.policies.reads_pictures:
+            self._reader.begin()
 
     def stop(self) -> None:
         """Serving ends: from now on it is not ready, and what is under way is finished."""
@@ -337,6 +295,9 @@ class Core:
             await asyncio.wait(self._background, timeout=5)
         self._fleet.close()
         self._intake.close()
+        await self._reader.close()
+        self._resources.offload.close()
+        await self._resources.backends.close()
         self._ledger.close()
         if self.audit is not None:
             self.audit.close()

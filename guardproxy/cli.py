@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from guardproxy.errors import GuardproxyError
+from guardproxy.errors import GuardproxyError, SettingsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the proxy in front of a model server")
     serve.add_argument("--upstream", metavar="URL", help="the model server, such as http://127.0.0.1:8000")
+    serve.add_argument("--vllm", metavar="MODEL", help="start vLLM as a child that only the proxy can reach")
+    serve.add_argument("vllm_flags", nargs="*", metavar="-- FLAGS", help="further flags of vLLM")
     serve.add_argument("--policies", metavar="DIR", help="directory of policies (default: the shipped ones)")
     serve.add_argument("--config", metavar="FILE", type=Path, help="settings file (guardproxy.yaml)")
     serve.add_argument("--host")
@@ -48,17 +50,38 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("check", "say what is wrong with policies"), ("explain", "say what a policy does")):
         one = policy.add_parser(name, help=text)
         one.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")
+        one.add_argument("--config", metavar="FILE", type=Path, help="settings, for the back ends of guards")
         one.add_argument("name", nargs="?", help="only this policy")
         one.set_defaults(run=_policy, what=name)
     policy.add_parser("schema", help="JSON Schema of a policy file, for editors").set_defaults(run=_schema)
+    _doctor_parser(commands.add_parser("doctor", help="what is exposed of a model server and its policies"))
     _looking_parsers(commands)
     _audit_parser(commands.add_parser("audit", help="read the audit record"))
     _key_parser(commands.add_parser("key", help="make, list and revoke client keys"))
+    _eval_parser(commands.add_parser("eval", help="measure attack success and over-refusal"))
     train = commands.add_parser("train", help="train the embedded classifiers (extra: train)")
     train.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
     train.set_defaults(run=_train)
     return parser
+
+
+def _doctor_parser(doctor: argparse.ArgumentParser) -> None:
+    doctor.add_argument("--upstream", metavar="URL", help="the model server, such as http://127.0.0.1:8000")
+    doctor.add_argument("--key", metavar="env:NAME|file:PATH", help="what the model server asks for")
+    doctor.add_argument("--policies", metavar="DIR", help="directory of policies (default: the shipped ones)")
+    doctor.add_argument("--config", metavar="FILE", type=Path, help="settings file (guardproxy.yaml)")
+    doctor.add_argument("--json", action="store_true", help="one JSON object a line")
+    doctor.add_argument("--strict", action="store_true", help="a warning fails it, too")
+    doctor.set_defaults(run=_doctor)
+
+
+def _eval_parser(parser: argparse.ArgumentParser) -> None:
+    from guardproxy.evals import arguments, suite_commands
+
+    whats = parser.add_subparsers(required=True, metavar="WHAT")
+    arguments.add(whats)
+    suite_commands.add_parsers(whats)
 
 
 def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -74,6 +97,7 @@ def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParse
     for one in (score, look):
         one.add_argument("--policy", default="default", metavar="NAME")
         one.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")
+        one.add_argument("--config", metavar="FILE", type=Path, help="settings, for the back ends of guards")
 
 
 def _key_parser(key: argparse.ArgumentParser) -> None:
@@ -125,6 +149,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     }
     if arguments.upstream is not None:
         flags["upstream"] = {"url": arguments.upstream}
+    if arguments.vllm is not None:
+        flags["vllm"] = {"model": arguments.vllm, "flags": arguments.vllm_flags}
+    elif arguments.vllm_flags:
+        raise SettingsError(
+            f"serve: expected --vllm MODEL before vLLM's flags, got {arguments.vllm_flags[0]}"
+        )
     return run(settings.load(arguments.config, flags))
 
 
@@ -134,10 +164,21 @@ def _sandbox(arguments: argparse.Namespace) -> int:
     return sandbox.run(arguments.host, arguments.port)
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    from guardproxy import settings
+    from guardproxy.commands import doctor
+
+    upstream = {"url": arguments.upstream, "key": arguments.key}
+    flags: dict[str, object] = {"upstream": {k: v for k, v in upstream.items() if v is not None}}
+    if arguments.policies is not None:
+        flags["policies"] = arguments.policies
+    return doctor.run(settings.load(arguments.config, flags), as_json=arguments.json, strict=arguments.strict)
+
+
 def _policy(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import policy
 
-    return policy.run(arguments.what, arguments.policies, arguments.name)
+    return policy.run(arguments.what, arguments.policies, arguments.name, arguments.config)
 
 
 def _schema(arguments: argparse.Namespace) -> int:
@@ -149,14 +190,15 @@ def _schema(arguments: argparse.Namespace) -> int:
 def _score(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import score
 
-    job = score.Job(arguments.rows, arguments.policy, arguments.policies, score.stages_of(arguments.stage))
+    stages = score.stages_of(arguments.stage)
+    job = score.Job(arguments.rows, arguments.policy, arguments.policies, stages, arguments.config)
     return score.run(job, arguments.jobs)
 
 
 def _look(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import look
 
-    return look.run(arguments.what, arguments.answer, arguments.policy, arguments.policies)
+    return look.run(arguments.what, arguments.answer, arguments.policy, arguments.policies, arguments.config)
 
 
 def _key_new(arguments: argparse.Namespace) -> int:

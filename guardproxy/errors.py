@@ -98,3 +98,11 @@ class AuditError(GuardproxyError):
 
 class RowError(GuardproxyError):
     """A line of a rows file cannot be used; the message holds `file:line: what`."""
+
+
+class EvalError(GuardproxyError):
+    """An evaluation cannot be run or read as asked; the message says what was expected and what came."""
+
+
+class SuiteError(GuardproxyError):
+    """A suite cannot be read or drawn; the message holds `file:line: field: what`."""

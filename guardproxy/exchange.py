@@ -9,76 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Collection
 from time import perf_counter, time
 
 from guardproxy.account import Account
-from guardproxy.core.canonical import SpecialTokens, canonical
-from guardproxy.core.content import Request, Segment
+from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
-from guardproxy.core.harden import harden, language_of
-from guardproxy.core.judge import judge_guards
+from guardproxy.core.harden import added_text, harden, language_of
 from guardproxy.core.policy import Bilingual, Policy
-from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
+from guardproxy.core.verdict import Action, Verdict
 from guardproxy.detectors.base import Content
-from guardproxy.detectors.observe import observe
-from guardproxy.errors import UpstreamError, UpstreamTimeout, WireError
-from guardproxy.images.intake import Intake
+from guardproxy.errors import UpstreamError, UpstreamTimeout
 from guardproxy.inbox import Inbox
+from guardproxy.inward import Blocked, Inward
+from guardproxy.moderation import moderation
 from guardproxy.outward import Outward, Plan
-from guardproxy.telemetry.metrics import Metrics
-from guardproxy.upstream import Fleet, Response
+from guardproxy.parts import Parts
+from guardproxy.repair import Flagged, second_answer
+from guardproxy.upstream import Response
 from guardproxy.wire import sse
 from guardproxy.wire.dialect import Answer, Dialect, Json
+from guardproxy.wire.dialects import CHAT
 from guardproxy.wire.upstream_fault import told_of
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Seconds: text waits `hold_s` for its window to fill; held streams show life every `keep_alive_s`.
-
-    An upstream may be silent for `answer_s` within a buffered answer, for `idle_s` within a stream; after `total_s` any
-    answer must be whole.
-    """
-
-    hold_s: float = 0.3
-    keep_alive_s: float = 10.0
-    answer_s: float = 600.0
-    idle_s: float = 120.0
-    total_s: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What every exchange uses; built once by app."""
-
-    fleet: Fleet
-    intake: Intake
-    tokens: SpecialTokens
-    metrics: Metrics
-    times: Times
-    max_answer_bytes: int = 64_000_000
-    max_held_chars: int = 4_000_000
-    cache_salt: bool = True
-
 
 DROP_THE_TURN = Bilingual(
     "The application should drop this turn from the conversation.",
     "この発言は会話の履歴から取り除いてください。",
 )
 
-
 ENDLESS = "The model server did not end its answer in time"
-
-
-class Blocked(Exception):
-    """The request was stopped before the model was asked."""
-
-    def __init__(self, verdict: Verdict, message: str) -> None:
-        super().__init__(message)
-        self.verdict = verdict
-        self.message = message
 
 
 class Exchange:
@@ -107,6 +66,8 @@ class Exchange:
         self.request = request
         self.account = account
         self._response: Response | None = None
+        self._hidden = ""
+        self._is_repaired = False
         self._message = plan.policy.block.message.get(language_of(request))
         self._answer: Answer = dialect.answer(request, self._message)
 
@@ -116,27 +77,43 @@ class Exchange:
         """Steps 1 to 4: after it, the model server has begun its answer.
 
         Raises:
-            WireError: A picture is not acceptable.
+            WireError: The request is not acceptable.
             Blocked: The policy stops the request, or a closed guard could not look.
             UpstreamError: The model server has no answer.
         """
-        parts, policy = self._parts, self._policy
-        block = policy.block.message
-        request = canonical(self.request, parts.tokens, (block.en, block.ja))
+        inward = Inward(self._parts, self._plan, self.account)
         trace = self.account.trace
         trace.begin("intake")
-        request = await parts.intake.take(request, policy.images)
-        self.request = request
-        segments = request.segments()
-        self.account.requested(request, segments)
-        self._refuse_unjudged(segments)
+        request = await inward.take(self.request)
         trace.begin("judge_input")
-        verdict = await self._judge_input(Content(segments, request.question, memo=self.account.memo))
-        if verdict.action is Action.BLOCK:
-            raise Blocked(verdict, self._message)
+        self.request = request = await inward.judge(request)
+        if not self._plan.concurrent_input:
+            self._response = await self._send(request)
+            return
+        beside = asyncio.create_task(inward.judge_beside(request))
+        asked = asyncio.create_task(self._send(request))
+        try:
+            await asyncio.wait((beside, asked), return_when=asyncio.FIRST_EXCEPTION)
+            await beside  # a block is told before what the model server says
+            self._response = await asked
+        finally:
+            await self._give_up(beside, asked)
+
+    async def _give_up(self, beside: asyncio.Task[None], asked: asyncio.Task[Response]) -> None:
+        """End what still runs, and an answer that nobody takes."""
+        beside.cancel()
+        asked.cancel()
+        await asyncio.wait((beside, asked))
+        if self._response is None and not asked.cancelled() and asked.exception() is None:
+            asked.result().close()
+
+    async def _send(self, request: Request) -> Response:
+        """Steps 3 and 4."""
+        parts, policy = self._parts, self._policy
         if policy.hardening and self._dialect.hardens:
-            trace.begin("harden")
-            request = harden(policy, request, model=self.request.model, nonce=secrets.token_hex(4))
+            self.account.trace.begin("harden")
+            request = self._harden(request)
+            self._hidden = added_text(request)
         salt = self.account.client.cache_salt if parts.cache_salt else None
         dialect = self._dialect
         response = await parts.fleet.ask(
@@ -145,48 +122,27 @@ class Exchange:
             lambda model: dialect.write(request, model=model, cache_salt=salt),
             self.account.asking(),
         )
-        self._response = response
         if response.status != 200:
             raise await self._refused(response)
+        return response
 
-    def _refuse_unjudged(self, segments: tuple[Segment, ...]) -> None:
-        plan = self._plan
-        if not plan.refuses_unjudged:
-            return
-        for segment in segments:
-            if segment.kind not in plan.looked_at_input:
-                self.account.end("blocked_input", "unjudged_content")
-                raise WireError(
-                    f"{segment.place}: this service's policy has no guard for content of kind {segment.kind}",
-                    param=segment.place, code="unjudged_content",
-                )  # fmt: skip
-
-    async def _judge_input(self, content: Content) -> Verdict:
-        policy = self._policy
-        guards = self._plan.acting_input
-        if not guards:
-            return ALLOWED
-        observed = await observe(guards, self._plan.detectors, content, self.account.timed)
-        verdict = judge_guards(policy, guards, observed)
-        self.account.judged(Stage.INPUT, verdict)
-        return verdict
+    def _harden(self, request: Request) -> Request:
+        return harden(
+            self._policy, request, model=request.model, nonce=secrets.token_hex(4), marker=self._parts.leak_marker
+        )  # fmt: skip
 
     async def _refused(self, response: Response) -> UpstreamError:
         body = await response.read_all(64_000, self._parts.times.idle_s)
         response.close()
-        return told_of(response.status, response.headers, body, {response.model: self.request.model})
+        names = {response.model: self.request.model}
+        return told_of(response.status, response.headers, body, names, self._hidden)
 
     # The way out.
 
     def _outward(self, wake: Callable[[], None]) -> Outward:
         self.account.trace.begin("judge_output")
-        return Outward(
-            self._plan,
-            Content((), self.request.question, memo=self.account.memo),
-            timed=self.account.timed,
-            record=lambda verdict: self.account.judged(Stage.OUTPUT, verdict),
-            wake=wake,
-        )
+        content = Content((), self.request.question, memo=self.account.memo, hidden=self._hidden)
+        return Outward(self._plan, content, self.account, wake)
 
     async def buffered(self) -> bytes:
         """Step 5 for an answer in one piece: the body for the client.
@@ -215,11 +171,14 @@ class Exchange:
             await outward.judge()
             await outward.settle()
             released = outward.release()
+            if outward.repairs:
+                await self._repair(outward)
         finally:
             outward.close()
         if outward.unavailable and outward.unavailable >= set(outward.gates):
-            raise Blocked(Verdict(Action.BLOCK, Action.BLOCK, unavailable=True), self._message)
-        self._finished(outward, {e.choice for e in released if e.altered})
+            raise Blocked(Verdict(Action.BLOCK, Action.BLOCK, unavailable=True))
+        self._finished(outward)
+        self._explain()
         return self._answer.body(released, outward.cut_choices, self._note(outward))
 
     async def streamed(self) -> AsyncGenerator[bytes, None]:
@@ -231,20 +190,22 @@ class Exchange:
         assert response is not None
         outward = self._outward(response.wake)
         inbox = Inbox(outward, self._answer, self._parts.max_held_chars)
-        altered: set[int] = set()
         try:
             async for events in self._judged(response, outward, inbox):
                 if events is None:
                     yield sse.KEEP_ALIVE
                     continue
-                altered.update(e.choice for e in events if e.altered)
+                if outward.repairs and not self._is_repaired:
+                    async for sign_of_life in self._repair_alive(outward):
+                        yield sign_of_life
                 note = self._note(outward) if outward.gates and outward.is_told else None
                 piece = self._answer.write(events, outward.cut_choices, note)
                 if came := [e.at for e in events if e.texts]:
                     self.account.released(perf_counter() - min(came))
                 if piece:
                     yield piece
-            self._finished(outward, altered)
+            self._finished(outward)
+            self._explain()
             yield self._answer.end(self._note(outward))
         except UpstreamError as error:
             self.account.end("upstream_error", error.code)
@@ -295,7 +256,56 @@ class Exchange:
         await outward.settle()
         yield outward.release()
 
-    def _finished(self, outward: Outward, altered: set[int]) -> None:
+    async def _repair_alive(self, outward: Outward) -> AsyncGenerator[bytes, None]:
+        """Repair, with signs of life for the client that waits."""
+        repair = asyncio.create_task(self._repair(outward))
+        try:
+            while not (await asyncio.wait((repair,), timeout=self._parts.times.keep_alive_s))[0]:
+                yield sse.KEEP_ALIVE
+            repair.result()
+        finally:
+            repair.cancel()
+
+    async def _repair(self, outward: Outward) -> None:
+        """Say something safe in place of a flagged answer of which nothing has left; else the block stays."""
+        if self.request.n > 1 or self._response is None:
+            return
+        self._response.close()
+        ((choice, verdict),) = outward.repairs.items()
+        how = self._plan.repair_of(verdict)
+        draft = "".join(outward.texts.get((choice, "content"), ()))
+        flagged = Flagged.by(verdict, self.request, draft)
+        with self.account.repairing(how.value) as sent:
+            text = await second_answer(
+                how, flagged, self._ask_again, outward.clears, self._parts.times.repair_s
+            )
+            if text is not None:
+                self._is_repaired = True
+                self._answer.repaired(text)
+                sent()
+
+    async def _ask_again(self, request: Request) -> str:
+        """What the model says to a further request of our own, hardened like the client's."""
+        parts = self._parts
+        request = self._harden(parts.tokens.neutralise_request(request))
+        salt = self.account.client.cache_salt if parts.cache_salt else None
+        response = await parts.fleet.ask(
+            request.model, CHAT.path, lambda model: CHAT.write(request, model=model, cache_salt=salt)
+        )
+        try:
+            data = await response.read_all(parts.max_answer_bytes, parts.times.answer_s)
+        finally:
+            response.close()
+        if response.status != 200:
+            raise UpstreamError(f"The model server answers a repair with status {response.status}")
+        answer = CHAT.answer(request, "")
+        texts = [
+            text for event in answer.take_body(data) for channel, text in event.texts if channel == "content"
+        ]
+        self.account.asked_again(answer.usage)
+        return "".join(texts)
+
+    def _finished(self, outward: Outward) -> None:
         account = self.account
         account.entry.texts = outward.texts
         account.unjudged.update(outward.unjudged())
@@ -303,19 +313,27 @@ class Exchange:
         account.exposed(outward.exposed)
         if outward.unavailable:
             account.end("guard_unavailable")
+        elif self._is_repaired:
+            account.end("repaired")
         elif outward.cuts:
             account.end("cut" if self.request.stream and account.has_released else "blocked_output")
         else:
-            account.end("redacted" if altered else "answered")
+            account.end("redacted" if account.strictest is Action.REDACT else "answered")
+
+    def _explain(self) -> None:
+        if self._policy.block.explain == "categories":
+            self._answer.moderation = moderation(self._policy, self.account.entry.observed.findings)
 
     def _note(self, outward: Outward) -> Json:
         unjudged = self.account.unjudged | outward.unjudged()
         action, code = "allow", None
-        if outward.cuts:
+        if self._is_repaired:
+            action = "repair"
+        elif outward.cuts:
             action, code = "block", "guard_unavailable" if outward.unavailable else "content_filter"
         elif self.account.strictest is Action.REDACT:
             action = "redact"
-        return note(action, unjudged, code)
+        return note(action, unjudged, code, self.account.reviews)
 
     @property
     def block_error(self) -> str:
@@ -329,6 +347,7 @@ class Exchange:
 
     def block_body(self, note: Json) -> bytes:
         """The 200 answer, or the stream, that tells an input block as a message."""
+        self._explain()
         return self._answer.blocked(note, int(time()), secrets.token_hex(12))
 
     def abort(self) -> None:
@@ -337,6 +356,7 @@ class Exchange:
             self._response.close()
 
 
-def note(action: str, unjudged: set[str], code: str | None) -> Json:
-    """The `guardproxy` key of an answer."""
-    return {"action": action, "unjudged": sorted(unjudged), "code": code}
+def note(action: str, unjudged: set[str], code: str | None, reviews: Collection[str] = ()) -> Json:
+    """The `guardproxy` key of an answer; `review` names the guards that leave it to people, if any."""
+    told: Json = {"action": action, "unjudged": sorted(unjudged), "code": code}
+    return told | {"review": sorted(reviews)} if reviews else told

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-
-import msgspec
+from typing import Protocol
 
 from guardproxy.core.content import Segment
-from guardproxy.core.gate import Event, Gate, State, Window
+from guardproxy.core.gate import Event, Gate, State, Window, channel_of
 from guardproxy.core.judge import judge_guards
-from guardproxy.core.policy import GateMode, Guard, Mode, Policy
+from guardproxy.core.policy import GateMode, Guard, Mode, Policy, Repair
+from guardproxy.core.redact import stays_json
 from guardproxy.core.verdict import Action, Finding, Span, Stage, Verdict
 from guardproxy.detectors.base import Content, Detector
 from guardproxy.detectors.observe import Timed, observe
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\(.)", re.DOTALL)
+_SHORT = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+"""Escapes of one character (RFC 8259, section 7) that do not stand for themselves."""
 
 MAX_WATCHED_CHARS = 100_000
 """Characters of each channel that watching guards and the refusal count are shown."""
@@ -34,6 +37,7 @@ class Plan:
         watched: Channels that any guard looks at, acting or watching.
         looked_at_input: Kinds of content of a request that any guard looks at.
         acting_input: The acting guards that stand before the model.
+        concurrent_input: Those that are asked while the model begins its answer.
         watching: The guards of each stage that only watch.
         watches_inline: Whether the guards that only watch, on both sides, all answer in place.
     """
@@ -46,13 +50,25 @@ class Plan:
     watched: frozenset[str]
     looked_at_input: frozenset[str]
     acting_input: tuple[Guard, ...]
+    concurrent_input: tuple[Guard, ...]
     watching: Mapping[Stage, tuple[Guard, ...]]
     watches_inline: bool
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether any guard looks at the text in pictures."""
+        return "image_text" in self.looked_at_input
 
     @property
     def refuses_unjudged(self) -> bool:
         """Whether text on a channel that no guard looks at cuts the answer."""
         return self.policy.unjudged_refused and self.policy.mode is Mode.ENFORCE
+
+    def repair_of(self, verdict: Verdict) -> Repair:
+        """How the first guard that wants a repair wants it; a combination gives the template."""
+        guards = {g.name: g for g in self.policy.guards}
+        wanting = (guards.get(one.guard) for one in verdict.guards if one.action is Action.REPAIR)
+        return next((g.repair for g in wanting if g is not None), Repair.TEMPLATE)
 
     @classmethod
     def of(cls, policy: Policy, detectors: Mapping[str, Detector]) -> Plan:
@@ -74,10 +90,28 @@ class Plan:
             inline,
             policy.looked_at(Stage.OUTPUT),
             policy.looked_at(Stage.INPUT),
-            policy.acting(Stage.INPUT),
+            tuple(g for g in policy.acting(Stage.INPUT) if not g.concurrent),
+            tuple(g for g in policy.acting(Stage.INPUT) if g.concurrent),
             watching,
             all(detectors[g.name].inline for guards in watching.values() for g in guards),
         )
+
+
+class Told(Protocol):
+    """Who is told what is observed of an exchange; see `account.Account`.
+
+    Attributes:
+        hits: Names of the guards that hit in this exchange so far.
+    """
+
+    hits: set[str]
+
+    @property
+    def timed(self) -> Timed:
+        """Told how long each detector took."""
+
+    def judged(self, stage: Stage, verdict: Verdict) -> None:
+        """A verdict came in."""
 
 
 class Outward:
@@ -86,27 +120,28 @@ class Outward:
     Args:
         plan: Of the policy that the exchange started with.
         asked: The question that the answer is judged against, and the exchange's memo.
-        timed: Told how long each detector took.
-        record: Told every verdict.
+        told: Told every verdict.
         wake: Called when a verdict came in while the driver waits for the upstream.
+
+    Attributes:
+        texts: What the model said, by choice and lane.
+        repairs: Of each choice that was cut for a repair before its first character left: the verdict.
     """
 
     def __init__(
         self,
         plan: Plan,
         asked: Content,
-        *,
-        timed: Timed,
-        record: Callable[[Verdict], None],
+        told: Told,
         wake: Callable[[], None],
     ) -> None:
         self.gates: dict[int, Gate] = {}
         self.unavailable: set[int] = set()
         self.texts: dict[tuple[int, str], list[str]] = {}
+        self.repairs: dict[int, Verdict] = {}
         self._plan = plan
         self._asked = asked
-        self._timed = timed
-        self._record = record
+        self._told = told
         self._wake = wake
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: dict[tuple[int, str], int] = {}
@@ -115,12 +150,12 @@ class Outward:
     def receive(self, event: Event) -> bool:
         """Take one event of the upstream; whether there is something to judge or to release by it."""
         self._arrived += 1
-        for channel, text in event.texts:
-            lane = event.choice, channel
-            seen = self._watched.get(lane, 0)
+        for lane, text in event.texts:
+            channel = event.choice, channel_of(lane)
+            seen = self._watched.get(channel, 0)
             if seen < MAX_WATCHED_CHARS:
-                self._watched[lane] = seen + len(text)
-                self.texts.setdefault(lane, []).append(text)
+                self._watched[channel] = seen + len(text)
+                self.texts.setdefault((event.choice, lane), []).append(text)
         gate = self.gates.get(event.choice)
         if gate is None:
             plan = self._plan
@@ -232,9 +267,9 @@ class Outward:
     async def _judge(self, gate: Gate, window: Window) -> None:
         plan = self._plan
         guards = plan.by_channel[window.channel]
-        place = f"choices[{window.choice}].{window.channel}"
+        place = f"choices[{window.choice}].{window.lane}"
         segments = [Segment(window.channel, place, window.text, untrusted=True)]
-        if window.channel == "tool_arguments" and (decoded := decoded_strings(window.text)):
+        if window.channel == "tool_arguments" and (decoded := unescaped(window.text)):
             segments.append(Segment(window.channel, f"{place}.decoded", decoded, untrusted=True))
         asked = self._asked
         content = Content(
@@ -244,15 +279,27 @@ class Outward:
             window.start - window.offset,
             window.final,
             asked.memo,
+            asked.hidden,
         )
-        verdict = judge_guards(
-            plan.policy, guards, await observe(guards, plan.detectors, content, self._timed)
-        )
-        verdict = _placed(verdict, place, window.offset)
-        self._record(verdict)
+        observed = await observe(guards, plan.detectors, content, self._told.timed)
+        verdict = judge_guards(plan.policy, guards, observed, self._told.hits)
+        verdict = _placed(verdict, place, window)
+        self._told.judged(Stage.OUTPUT, verdict)
         if verdict.unavailable:
             self.unavailable.add(gate.choice)
+        if verdict.action is Action.REPAIR and gate.released == 0:
+            self.repairs[gate.choice] = verdict
         gate.receive_verdict(window, verdict, self._held(guards, window))
+
+    async def clears(self, text: str) -> bool:
+        """Whether a whole text may be said to the client as it is."""
+        plan, asked = self._plan, self._asked
+        guards = plan.by_channel.get("content", ())
+        segment = Segment("content", "repair.content", text, untrusted=True)
+        content = Content((segment,), asked.context, memo=asked.memo, hidden=asked.hidden)
+        observed = await observe(guards, plan.detectors, content, self._told.timed)
+        verdict = judge_guards(plan.policy, guards, observed)
+        return verdict.action is Action.ALLOW
 
     def _held(self, guards: tuple[Guard, ...], window: Window) -> int:
         if window.final:
@@ -262,18 +309,33 @@ class Outward:
         return max((suffix(window.text, fresh) for suffix in suffixes if suffix is not None), default=0)
 
 
-def _placed(verdict: Verdict, place: str, offset: int) -> Verdict:
+def _placed(verdict: Verdict, place: str, window: Window) -> Verdict:
     """Spans counted from the channel's start; a redaction that cannot be placed there becomes a block."""
+    offset = window.offset
+    if verdict.action is Action.REDACT and not _can_be_placed(verdict.redactions, place, window):
+        verdict = replace(verdict, action=Action.BLOCK, redactions=())
     if offset and any(f.span is not None for g in verdict.guards for f in g.findings):
         guards = tuple(
             replace(g, findings=tuple(_shift(f, offset) for f in g.findings)) for g in verdict.guards
         )
         verdict = replace(verdict, guards=guards)
-    if verdict.action is not Action.REDACT:
-        return verdict
-    if any(f.place != place for f in verdict.redactions):
-        return replace(verdict, action=Action.BLOCK, redactions=())
-    return replace(verdict, redactions=tuple(_shift(f, offset) for f in verdict.redactions))
+    here = (f for f in verdict.redactions if f.place == place)
+    return replace(verdict, redactions=tuple(_shift(f, offset) for f in here))
+
+
+def _can_be_placed(hits: tuple[Finding, ...], place: str, window: Window) -> bool:
+    """Whether what is left is still what its reader expects: arguments stay JSON only if a string alone changes.
+
+    A hit in the strings as they read unescaped has no place of its own: it is covered if the text as it stands
+    shows as many of the kind.
+    """
+    here = [f for f in hits if f.place == place]
+    if window.channel != "tool_arguments":
+        return len(here) == len(hits)
+    shown = Counter((f.detector, f.category) for f in here)
+    if Counter((f.detector, f.category) for f in hits if f.place != place) - shown:
+        return False
+    return stays_json(window.text, here)
 
 
 def _shift(finding: Finding, offset: int) -> Finding:
@@ -281,14 +343,16 @@ def _shift(finding: Finding, offset: int) -> Finding:
     return finding if span is None else replace(finding, span=Span(span.start + offset, span.end + offset))
 
 
-def decoded_strings(arguments: str) -> str:
-    """All strings of calls' JSON arguments, unescaped, if an escape hides any of them; else empty."""
-    if "\\" not in arguments:
-        return ""
-    found: list[str] = []
-    for literal in _STRING.findall(arguments):
-        try:
-            found.append(msgspec.json.decode(literal, type=str))
-        except (msgspec.DecodeError, UnicodeError):
-            found.append(literal)
-    return "\n".join(found)
+def unescaped(arguments: str) -> str:
+    """Calls' JSON arguments without any escape, wherever it stands; empty if there is none.
+
+    Not read as JSON: a name or a broken string before them would shift what counts as a string.
+    """
+    return _ESCAPE.sub(_plain, arguments) if "\\" in arguments else ""
+
+
+def _plain(match: re.Match[str]) -> str:
+    if match[1] is not None:
+        return _SHORT.get(match[1], match[1])
+    units = bytes.fromhex(match[0].replace("\\u", ""))
+    return units.decode("utf-16-be", "replace")

@@ -17,7 +17,6 @@ ROUTING = "routing.yaml"
 
 
 BuildDetector = Callable[[str, Mapping[str, object]], object]
-Kinds = Mapping[str, Mapping[Stage, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def fingerprint(directory: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def load(directory: Path, kinds: Kinds, build: BuildDetector) -> Revision:
+def load(directory: Path, known: Mapping[str, policyfile.Suits], build: BuildDetector) -> Revision:
     """Read a directory of policies and its `routing.yaml`, and build every detector.
 
     Raises:
@@ -78,7 +77,7 @@ def load(directory: Path, kinds: Kinds, build: BuildDetector) -> Revision:
     for path in sorted(directory.glob("*.yaml")):
         if path.name == ROUTING:
             continue
-        loaded = _with_detectors(policyfile.parse_policy(_read(path), path, kinds), path, build)
+        loaded = _with_detectors(policyfile.parse_policy(_read(path), path, known), path, build)
         name = loaded.policy.name
         if name in policies:
             raise PolicyError(f"{path}:1: name: another file has a policy named {name!r} already")
@@ -107,6 +106,7 @@ def _with_detectors(policy: Policy, path: Path, build: BuildDetector) -> Loaded:
         try:
             detector = build(guard.detector, guard.parameters)
             _refuse_unbounded(policy, guard, detector)
+            _refuse_unsuited(guard, detector)
         except PolicyError as error:
             raise PolicyError(f"{path}: guards[{index}] ({guard.name}): {error}") from None
         detectors[guard.name] = detector
@@ -121,9 +121,16 @@ MAX_HELD = 4096
 
 def _refuse_unbounded(policy: Policy, guard: Guard, detector: object) -> None:
     longest = getattr(detector, "longest", 0)
-    streamed = guard.stage is Stage.OUTPUT and guard.acts and policy.gate is GateMode.HOLD
+    streamed = guard.stage is Stage.OUTPUT and policy.is_acting(guard) and policy.gate is GateMode.HOLD
     if streamed and longest > MAX_HELD:
         raise PolicyError(
             "a pattern has no bound on its length (or one over "
             f"{MAX_HELD} characters), so a stream cannot be held for it: bound it ({{1,64}} for +), or set gate: full"
         )
+
+
+def _refuse_unsuited(guard: Guard, detector: object) -> None:
+    """For a detector that is made of others: what it suits is known only once it is built."""
+    stages = getattr(detector, "stages", None)
+    if stages is not None and guard.stage not in stages:
+        raise PolicyError(f"of: not every detector of this {guard.detector} suits stage {guard.stage.value}")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from guardproxy.core.content import Request, Segment
-from guardproxy.core.policy import Policy
+from guardproxy.core.gate import channel_of
+from guardproxy.core.policy import Guard, Policy
 from guardproxy.core.verdict import Action, Finding, GuardVerdict, Span, Stage
 
 TextHash = Callable[[str], str]
@@ -60,7 +61,7 @@ class Entry:
         began: Seconds since 1970.
         request: Canonical, once it is; `segments` is all that the model reads of it.
         outcome: How it ended; `error` the code of the fault, if one ended it.
-        texts: What the model said, by choice and channel.
+        texts: What the model said, by choice and lane.
         usage: As the model server counted.
     """
 
@@ -99,15 +100,15 @@ def record_of(entry: Entry, text_hash: TextHash) -> Mapping[str, object]:
         "stream": entry.request.stream if entry.request else None,
         "segments": [_segment(s, text_hash) for s in entry.segments],
         "answer": [
-            _text(channel, f"choices[{choice}].{channel}", "".join(pieces), text_hash)
-            for (choice, channel), pieces in entry.texts.items()
+            _text(channel_of(lane), f"choices[{choice}].{lane}", "".join(pieces), text_hash)
+            for (choice, lane), pieces in entry.texts.items()
         ],
         "verdicts": [
             {"stage": stage.value, "guard": guard, "action": action.label, "wanted": wanted.label}
             for (stage, guard), (action, wanted) in verdicts.items()
         ],
         "findings": [
-            _finding(stage, guard, guards[guard].threshold, finding)
+            _finding(stage, guards[guard], finding)
             for (stage, guard, *_), finding in observed.findings.items()
         ],
         "failures": [
@@ -131,7 +132,7 @@ def record_of(entry: Entry, text_hash: TextHash) -> Mapping[str, object]:
 
 def _segment(segment: Segment, text_hash: TextHash) -> Mapping[str, object]:
     image = segment.image
-    if image is None:
+    if image is None or segment.kind != "image":
         return _text(segment.kind, segment.place, segment.text, text_hash)
     return {
         "kind": segment.kind,
@@ -146,14 +147,14 @@ def _text(kind: str, place: str, text: str, text_hash: TextHash) -> Mapping[str,
     return {"kind": kind, "place": place, "sha256": text_hash(text), "chars": len(text)}
 
 
-def _finding(stage: Stage, guard: str, threshold: float, finding: Finding) -> Mapping[str, object]:
+def _finding(stage: Stage, guard: Guard, finding: Finding) -> Mapping[str, object]:
     return {
         "stage": stage.value,
-        "guard": guard,
+        "guard": guard.name,
         "detector": finding.detector,
         "category": finding.category,
         "score": round(finding.score, 6),
-        "hit": finding.score >= threshold,
+        "hit": finding.score >= guard.threshold and finding.detector == guard.detector,
         "place": finding.place,
         "span": _span(finding.span),
     }

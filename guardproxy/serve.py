@@ -88,8 +88,9 @@ def admin_server(app: object) -> Server:
 
 
 async def attend(core: Core) -> None:
-    """Take over a changed keys file soon."""
+    """Start what the policies in force need, and take over a changed keys file soon."""
     while True:
+        core.begin()
         await asyncio.sleep(POLL_S)
         core.refresh_keys()
 

@@ -66,6 +66,43 @@ class UpstreamSettings(_Model):
     max_answer_bytes: Bytes = 64_000_000
 
 
+class VllmSettings(_Model):
+    """vLLM as a child of the proxy, in place of an upstream.
+
+    Attributes:
+        model: As `vllm serve` takes it; without one, there is no child.
+        flags: Further flags of vLLM.
+        command: The `vllm` program, if it is neither beside this Python nor on the path.
+    """
+
+    model: str | None = None
+    flags: list[str] = []
+    command: str | None = None
+
+
+class BackendSettings(_Model):
+    """A server of guard models; policies name it by its name here. See `detectors.backends.BackendPlan`.
+
+    Attributes:
+        url: Without the path of a route: `http://127.0.0.1:8001`, not `…/v1`.
+        key: `env:NAME` or `file:PATH`; never the key itself.
+        model: Its own name of the model; empty where a route knows only one.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
+    key: str | None = None
+    model: str = ""
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 8
+    queue: Annotated[int, Field(ge=0, le=100_000)] = 64
+    timeout_s: Seconds = 30.0
+    connect_s: Seconds = 2.0
+    failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    open_s: Seconds = 5.0
+    max_answer_bytes: Bytes = 1_000_000
+    ca: str | None = None
+    health: Annotated[str, Field(pattern="^/")] = "/health"
+
+
 class ClientKeySettings(_Model):
     """A client key that is not in the keys file.
 
@@ -143,6 +180,26 @@ class StreamSettings(_Model):
     drain_s: Seconds = 30.0
 
 
+class ImageSettings(_Model):
+    """Work on pictures; each worker has its own.
+
+    Attributes:
+        threads: That decode them and write them anew.
+        cache_bytes: Of what is kept about pictures seen before: canonical bytes, what was read, scores.
+        fetch_s: Longest time for a remote picture, where a policy lets them in.
+        readers: Processes that read text, where a policy's guards look at it; each holds up to a gigabyte.
+        max_waiting: Pictures that may wait to be read, or be in work.
+        read_s: A process that takes longer for one picture is ended.
+    """
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 2
+    cache_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    fetch_s: Seconds = 10.0
+    readers: Annotated[int, Field(ge=1, le=64)] = 1
+    max_waiting: Annotated[int, Field(ge=1)] = 32
+    read_s: Seconds = 60.0
+
+
 class Settings(_Model):
     """Everything that says where things are.
 
@@ -151,9 +208,13 @@ class Settings(_Model):
         client_keys: Further client keys by name, for deployments that keep secrets elsewhere.
         dialects: The formats that clients may speak. `completions` has no place for a system text, so
             that no hardening reaches the model: it is off unless named here.
+        backends: Servers of guard models by name.
+        guardrail_api: Offer LiteLLM's Generic Guardrail API, under client keys, on the API's port.
     """
 
     upstream: UpstreamSettings = UpstreamSettings()
+    vllm: VllmSettings = VllmSettings()
+    backends: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], BackendSettings] = {}
     policies: str | None = None
     keys: str | None = None
     client_keys: dict[str, ClientKeySettings] = {}
@@ -162,12 +223,14 @@ class Settings(_Model):
         "responses",
         "messages",
     ]
+    guardrail_api: bool = False
     host: str = "127.0.0.1"
     port: Port = 8080
     admin_host: str = "127.0.0.1"
     admin_port: Port = 8081
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    image_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    images: ImageSettings = ImageSettings()
+    detector_threads: Annotated[int, Field(ge=1, le=64)] = 1
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
     logs: LogSettings = LogSettings()

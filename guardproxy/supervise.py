@@ -29,7 +29,8 @@ from guardproxy.telemetry import logs
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from guardproxy.app import Core, Policies, Shared
+    from guardproxy.app import Core, Shared
+    from guardproxy.inforce import Policies
 
 log = logging.getLogger("guardproxy")
 RESTART_S = 1.0
@@ -38,10 +39,24 @@ RESTART_S = 1.0
 def run(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit code."""
     logs.start(settings.logs.form, settings.logs.level, settings.logs.exchanges)
-    if not settings.upstream.url and not settings.upstream.servers:
-        raise SettingsError("upstream: required: the model server's URL (--upstream URL)")
+    has_upstream = bool(settings.upstream.url or settings.upstream.servers)
+    if not has_upstream and settings.vllm.model is None:
+        raise SettingsError("upstream: required: the model server's URL (--upstream URL), or --vllm MODEL")
     if not settings.keys and not settings.client_keys:
         _refuse_open_door(settings.host)
+    if settings.vllm.model is None:
+        return _run(settings)
+    if has_upstream:
+        raise SettingsError("vllm.model: is served in place of an upstream: expected one of them, got both")
+    from guardproxy.vllm_server import VllmServer, command_of  # noqa: PLC0415 - only where it is used
+
+    vllm = settings.vllm
+    with VllmServer(command_of(settings.vllm.model, vllm.flags, vllm.command)) as server:
+        upstream = settings.upstream.model_copy(update={"url": server.url, "key": f"file:{server.key_file}"})
+        return _run(settings.model_copy(update={"upstream": upstream}))
+
+
+def _run(settings: Settings) -> int:
     if settings.workers == 1:
         from guardproxy.serve import serve_alone  # noqa: PLC0415 - only where it is used
 
@@ -104,14 +119,14 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        from guardproxy.app import key_ring, policies_of  # noqa: PLC0415 - after the metrics' directory is known
+        from guardproxy.app import key_ring, policies_of, resources_of  # noqa: PLC0415 - after the metrics' directory is known
         from guardproxy.ingress.admin import admin_app  # noqa: PLC0415 - as above
         from guardproxy.serve import admin_server, bind, watch  # noqa: PLC0415 - as above
         from guardproxy.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
 
         metrics = Metrics()
         key_ring(self._settings)  # what is wrong with the keys is said here, once
-        policies = policies_of(self._settings, metrics)
+        policies = policies_of(self._settings, metrics, resources_of(self._settings, metrics))
         api = bind(self._settings.host, self._settings.port)
         admin_socket = bind(self._settings.admin_host, self._settings.admin_port)
         loop = asyncio.get_running_loop()

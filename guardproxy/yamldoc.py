@@ -72,7 +72,7 @@ class Document:
         except ValidationError as error:
             # An unknown key explains a missing one: tell it first.
             details = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
-            raise self.error(details["loc"], _message(details, model)) from None
+            raise self.error(details["loc"], told(details, model)) from None
 
     def build(self, make: Callable[[T], R], read: T, place: Place) -> R:
         """Call `make`, and give a `ValueError` of it the line of `place`."""
@@ -123,7 +123,8 @@ def _child(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | N
     return None
 
 
-def _message(error: ErrorDetails, model: type[BaseModel]) -> str:
+def told(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """An error of validation in a few words: what was expected and what came."""
     if error["type"] == "extra_forbidden":
         return f"unknown key{suggest(str(error['loc'][-1]), _siblings(model, error['loc'][:-1]))}"
     if error["type"] == "missing":

@@ -39,11 +39,10 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
     def register(stage: str = "output", guard: str = "", **behaviour: Any) -> str:
         kinds = (("user", "tool"), ("content", "reasoning", "tool_arguments"))
-        monkeypatch.setitem(registry.DETECTORS, "stub", registry.Entry("tests.conftest:build_stub", *kinds))  # type: ignore[misc, arg-type]
+        monkeypatch.setitem(
+            registry.DETECTORS, "stub", registry.Entry("tests.conftest:build_stub", *kinds, gives_spans=True)
+        )  # type: ignore[misc, arg-type]
         monkeypatch.setattr("tests.conftest.BEHAVIOUR", behaviour)
-        from guardproxy import app
-
-        monkeypatch.setitem(app.KINDS, "stub", dict(zip(app.Stage, kinds, strict=True)))  # type: ignore[misc, arg-type]
         extra = f", {guard}" if guard else ""
         return f"guards:\n  - {{name: stub, stage: {stage}, detector: stub{extra}}}\n"
 
@@ -53,5 +52,5 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 BEHAVIOUR: dict[str, Any] = {}
 
 
-def build_stub(parameters: object) -> Stub:
+def build_stub(parameters: object, resources: object) -> Stub:
     return Stub(**BEHAVIOUR)

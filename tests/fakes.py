@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from guardproxy.app import Core
+from guardproxy.core.content import ImagePart, Part, Request
 from guardproxy.core.verdict import Finding, Span
 from guardproxy.detectors.base import Content
 from guardproxy.errors import DetectorError
@@ -18,7 +20,7 @@ from guardproxy.settings import Settings
 from guardproxy.telemetry.metrics import Metrics
 
 MODEL = "scripted"
-Script = Callable[["Upstream", asyncio.StreamWriter, dict[str, Any]], Awaitable[None]]
+Script = Callable[["Upstream", asyncio.StreamWriter, dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 def chunk(delta: dict[str, Any], index: int = 0, finish: str | None = None, **extra: Any) -> bytes:
@@ -257,6 +259,17 @@ class Proxy:
                 if sample.name == name and labels.items() <= sample.labels.items():
                     total += sample.value
         return total
+
+
+def taken(request: Request) -> Request:
+    """A request whose pictures have been through an intake that changes nothing."""
+
+    def part_of(part: Part) -> Part:
+        return replace(part, sent=json.dumps(part.url).encode()) if isinstance(part, ImagePart) else part
+
+    return request.with_messages(
+        tuple(replace(m, parts=tuple(map(part_of, m.parts))) for m in request.messages)
+    )
 
 
 class Stub:

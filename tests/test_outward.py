@@ -24,7 +24,7 @@ from guardproxy.core.policy import (
     Policy,
 )
 from guardproxy.core.verdict import Action, Finding, Stage, Verdict
-from guardproxy.detectors.base import Content
+from guardproxy.detectors.base import Content, Resources
 from guardproxy.detectors.patterns import Patterns, build
 from guardproxy.outward import Outward, Plan
 
@@ -69,7 +69,7 @@ class Setting:
         )
         block = Block("error", Bilingual("no", "不可"))
         policy = Policy("p", "v", Mode.ENFORCE, self.mode, False, ImageLimits(), (), guards, block)
-        patterns = build(NAMED)
+        patterns = build(NAMED, Resources())
         assert isinstance(patterns, Patterns)
         return Plan.of(policy, {g.name: Slow(patterns, self.slow) if self.slow else patterns for g in guards})
 
@@ -121,18 +121,26 @@ def answers(draw: st.DrawFn, text: st.SearchStrategy[str]) -> list[Event]:
     return [*events, *(Event(choice, (), None, finish="stop") for choice in choices)]
 
 
+class Nobody:
+    """Is told, and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.hits: set[str] = set()
+
+    def timed(self, detector: str, seconds: float) -> None:
+        del detector, seconds
+
+    def judged(self, stage: Stage, verdict: Verdict) -> None:
+        del stage, verdict
+
+
 async def run(
     events: list[Event], setting: Setting
 ) -> tuple[dict[tuple[int, str], str], list[Event], Outward]:
     """What got out of each lane, the events that got out, and the way out at its end."""
     out: list[Event] = []
 
-    def recorded(_: Verdict) -> None:
-        return
-
-    outward = Outward(
-        setting.plan(), Content((), "q"), timed=lambda *_: None, record=recorded, wake=lambda: None
-    )
+    outward = Outward(setting.plan(), Content((), "q"), Nobody(), wake=lambda: None)
     for index, event in enumerate(events):
         outward.receive(event)
         await outward.judge(early=setting.early[index % len(setting.early)])
@@ -163,7 +171,7 @@ def said_by(events: list[Event]) -> dict[tuple[int, str], str]:
 
 def first_hit(text: str) -> int | None:
     """Where the first hit in a whole text starts."""
-    found = asyncio.run(build(NAMED).detect(Content((Segment("content", "c", text),))))
+    found = asyncio.run(build(NAMED, Resources()).detect(Content((Segment("content", "c", text),))))
     return min((f.span.start for f in found if f.span is not None), default=None)
 
 

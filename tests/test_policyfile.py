@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from guardproxy import cli
-from guardproxy.app import KINDS, load_policies
 from guardproxy.core.policy import GateMode, Slot
+from guardproxy.detectors.registry import DETECTORS
 from guardproxy.errors import PolicyError, SettingsError
+from guardproxy.inforce import load_policies
 from guardproxy.policyfile import parse_policy, parse_routing
 from guardproxy.policystore import fingerprint, shipped_dir
 from guardproxy.settings import Settings, load, read_secret
@@ -24,15 +25,19 @@ GUARD = "guards:\n  - name: a\n    stage: output\n    detector: patterns\n    pa
     ("text", "said"),
     [
         ("guards:\n  - {name: a, stage: input, detector: patern}\n", "p.yaml:4: guards[0].detector: unknown detector 'patern'; did you mean 'patterns'?"),
-        ("guards:\n  - {name: a, stage: input, detector: zzz}\n", "known: harmful_answer, harmful_request"),
-        ("guards:\n  - name: a\n    stage: input\n    detector: patterns\n    treshold: 0.3\n", "p.yaml:7: guards[0].treshold: unknown key; did you mean 'threshold'?"),
+        ("guards:\n  - {name: a, stage: input, detector: zzz}\n", "harmful_answer, harmful_request"),
+        ("guards:\n  - name: a\n    stage: input\n    detector: patterns\n    treshold: 0.3\n", "p.yaml:7: guards[0].treshold: unknown key for detector patterns; did you mean 'threshold'?"),
         ("images: {max_cout: 3}\n", "p.yaml:3: images.max_cout: unknown key; did you mean 'max_count'?"),
         (GUARD + "    threshold: 1.5\n", "p.yaml:8: guards[0].threshold: input should be less than or equal to 1, got 1.5"),
         (GUARD + "    debounce: {windows: 1, threshold: 0.1}\n", "guards[0].debounce.windows"),
         (GUARD + "    looks_at: [user]\n", "looks_at: 'user' is not one of"),
-        (GUARD + "    on_hit: repair\n", "guards[0].on_hit"),
+        (GUARD + "    on_hit: mend\n", "guards[0].on_hit"),
+        (GUARD + "    repair: rewrite\n", "needs on_hit: repair, got block"),
+        (GUARD.replace("output", "input") + "    on_hit: repair\n", "on_hit: repair is for output guards"),
+        (GUARD + "    concurrent: true\n", "concurrent is for input guards"),
+        (GUARD + "combine: [{name: c, of: [a, b]}]\n", "p.yaml:8: combine: b is no guard"),
         ("guards:\n  - {name: a, stage: output, detector: jailbreak}\n", "detector jailbreak does not suit stage output"),
-        ("guards:\n  - {name: a, stage: input, detector: jailbreak, patterns: []}\n", "not a parameter of detector jailbreak"),
+        ("guards:\n  - {name: a, stage: input, detector: jailbreak, patterns: []}\n", "unknown key for detector jailbreak"),
         ("guards:\n  - {name: a, stage: input, detector: jailbreak, on_hit: redact}\n", "on_hit: redact needs"),
         (GUARD + GUARD.replace("guards:\n", ""), "guard names must be unique"),
         ("hardening: [{slot: system}]\n", "p.yaml:3: hardening[0]: expected either use or text"),
@@ -44,7 +49,7 @@ GUARD = "guards:\n  - name: a\n    stage: output\n    detector: patterns\n    pa
 )  # fmt: skip
 def test_a_wrong_policy_is_told_where_and_why(text: str, said: str) -> None:
     with pytest.raises(PolicyError) as error:
-        parse_policy(HEAD + text, Path("p.yaml"), KINDS)
+        parse_policy(HEAD + text, Path("p.yaml"), DETECTORS)
     assert said in str(error.value)
 
 
@@ -55,7 +60,7 @@ def test_what_is_missing_and_what_is_no_mapping_is_told() -> None:
         ("x" * 4_000_001, "at most"),
     ):
         with pytest.raises(PolicyError, match=said):
-            parse_policy(text, Path("p.yaml"), KINDS)
+            parse_policy(text, Path("p.yaml"), DETECTORS)
 
 
 def test_a_whole_policy_is_read() -> None:
@@ -63,7 +68,7 @@ def test_a_whole_policy_is_read() -> None:
         "    debounce: {threshold: 0.3, windows: 2}\ngate: full\nunjudged: refuse\n"
         "hardening:\n  - {use: vision_caution, slot: sandwich, per_model: {'a*': {slot: none}, 'b*': {slot: user_prefix}}}\n"
     )  # fmt: skip
-    policy = parse_policy(text, Path("p.yaml"), KINDS)
+    policy = parse_policy(text, Path("p.yaml"), DETECTORS)
     assert policy.gate is GateMode.FULL
     assert policy.unjudged_refused
     assert policy.hardening[0].slot is Slot.SANDWICH

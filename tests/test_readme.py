@@ -78,6 +78,20 @@ def test_the_commands_that_need_no_server_run() -> None:
     assert out.count('"action":"block"') == 2
 
 
+def test_the_evaluation_runs_as_the_readme_says(tmp_path: Path) -> None:
+    script = next(b for b in blocks("sh") if "eval run" in b)
+    install, run = script.strip().splitlines()
+    assert "[evals]" in install
+    with served(policystore.shipped_dir()) as (api, _, _pid):
+        run = run.replace("http://127.0.0.1:8080", api).replace(
+            "first-evaluation", f"{tmp_path}/run --limit 8"
+        )
+        out = sh(run.replace(".venv/bin/guardproxy", f"{sys.executable} -m guardproxy"))
+    assert "as-served" in out
+    assert "over-refusal" in out
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def test_make_knows_the_commands_of_the_readme() -> None:
     for target in ("serve", "serve UPSTREAM=http://127.0.0.1:8000", "test", "test-e2e"):
         assert f"make {target}" in README

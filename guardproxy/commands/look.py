@@ -16,22 +16,31 @@ from guardproxy.errors import RowError
 BAR = 20
 
 
-def run(what: Sequence[str], answer: str | None, name: str, directory: Path | None) -> int:
+def run(
+    what: Sequence[str], answer: str | None, name: str, directory: Path | None, config: Path | None = None
+) -> int:
     """Look at each thing; returns 0.
 
     Raises:
         PolicyError: The policies are wrong, or none has that name.
         RowError: A file is neither a picture nor a text.
     """
-    looker = Looker(name, directory)
+    looker = Looker(name, directory, config)
     try:
         for one in what:
             case = _case(one, answer)
-            looked = asyncio.run(looker.look(case, (Stage.INPUT, Stage.OUTPUT)))
+            looked = asyncio.run(_looked(looker, case))
             sys.stdout.write("\n".join(report(one, looked, looker.policy)) + "\n")
     finally:
         looker.close()
     return 0
+
+
+async def _looked(looker: Looker, case: Case) -> list[Looked]:
+    try:
+        return await looker.look(case, (Stage.INPUT, Stage.OUTPUT))
+    finally:
+        await looker.rest()
 
 
 def _case(what: str, answer: str | None) -> Case:
@@ -73,7 +82,8 @@ def _guard(verdict: GuardVerdict, policy: Policy) -> Iterator[str]:
         yield f"{guard.name:<24} nothing"
     for finding in verdict.findings:
         mark = "≥" if finding.score >= guard.threshold else "<"
-        hit = f" → {act}" if finding.score >= guard.threshold else ""
+        counts = finding.detector == guard.detector  # a cascade's stages are shown, and decide nothing
+        hit = f" → {act}" if finding.score >= guard.threshold and counts else ""
         bar = "█" * round(finding.score * BAR)
         yield (
             f"{guard.name:<24} {bar:·<{BAR}} {finding.score:.3f} {mark} {guard.threshold:g}{hit}"

@@ -10,17 +10,20 @@ from time import perf_counter
 
 import pybase64
 
-from guardproxy.app import InForce, load_policies
+from guardproxy import settings
+from guardproxy.app import resources_of
 from guardproxy.core.canonical import SpecialTokens, canonical
 from guardproxy.core.content import ImagePart, Message, Part, Request, Segment, TextPart
-from guardproxy.core.judge import judge
+from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import Mode
 from guardproxy.core.verdict import Action, Failure, GuardVerdict, Stage, Verdict
-from guardproxy.detectors.base import Content
+from guardproxy.detectors.base import Content, Resources
 from guardproxy.detectors.observe import observe
 from guardproxy.errors import PolicyError, WireError
 from guardproxy.images.intake import Intake
+from guardproxy.inforce import InForce, load_policies
 from guardproxy.policystore import shipped_dir
+from guardproxy.telemetry.metrics import Metrics
 from guardproxy.yamldoc import suggest
 
 
@@ -49,13 +52,16 @@ class Looker:
     Args:
         name: Of the policy.
         directory: Of policies; the shipped ones if None.
+        config: Settings, for the back ends of served guards; without it such a guard fails.
 
     Raises:
         PolicyError: The policies are wrong, or none has that name.
+        SettingsError: The settings are.
     """
 
-    def __init__(self, name: str, directory: Path | None = None) -> None:
-        plans = InForce(load_policies(directory or shipped_dir())).plans
+    def __init__(self, name: str, directory: Path | None = None, config: Path | None = None) -> None:
+        self._resources = resources_of(settings.load(config, {}), Metrics()) if config else Resources()
+        plans = InForce(load_policies(directory or shipped_dir(), self._resources)).plans
         if name not in plans:
             raise PolicyError(f"no policy named {name!r}{suggest(name, plans)}")
         self._plan = plans[name]
@@ -65,12 +71,13 @@ class Looker:
 
     async def look(self, case: Case, stages: Sequence[Stage]) -> list[Looked]:
         """The verdict for each stage asked for; `output` only where there is a response."""
-        found = []
+        found: list[Looked] = []
         for stage in stages:
             if stage is Stage.INPUT:
                 found.append(await self._look_in(case))
             elif case.response is not None:
-                found.append(await self._look_out(case, case.response))
+                hits = found[0].verdict.hits if found else frozenset()
+                found.append(await self._look_out(case, case.response, hits))
         return found
 
     async def _look_in(self, case: Case) -> Looked:
@@ -89,16 +96,20 @@ class Looker:
             )
         return Looked(Stage.INPUT, verdict, (perf_counter() - started) * 1000, picture)
 
-    async def _look_out(self, case: Case, response: str) -> Looked:
+    async def _look_out(self, case: Case, response: str, hits: frozenset[str]) -> Looked:
         started = perf_counter()
         segment = Segment("content", "choices[0].content", response, untrusted=True)
-        verdict = await self._judge(Stage.OUTPUT, Content((segment,), case.prompt))
+        verdict = await self._judge(Stage.OUTPUT, Content((segment,), case.prompt), hits)
         return Looked(Stage.OUTPUT, verdict, (perf_counter() - started) * 1000)
 
-    async def _judge(self, stage: Stage, content: Content) -> Verdict:
+    async def _judge(self, stage: Stage, content: Content, hits: frozenset[str] = frozenset()) -> Verdict:
         guards = [g for g in self.policy.guards if g.stage is stage and g.mode is not Mode.OFF]
         observed = await observe(guards, self._plan.detectors, content, lambda _name, _seconds: None)
-        return judge(self.policy, stage, observed)
+        return judge_guards(self.policy, guards, observed, hits)
+
+    async def rest(self) -> None:
+        """Close connections before the loop ends that they belong to."""
+        await self._resources.backends.close()
 
     def close(self) -> None:
         """Stop the threads."""

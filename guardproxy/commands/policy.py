@@ -7,22 +7,31 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from guardproxy.app import load_policies
+from guardproxy import settings
+from guardproxy.app import resources_of
 from guardproxy.core.policy import INPUT_KINDS, OUTPUT_KINDS, GateMode, Guard, Mode, Policy
 from guardproxy.core.verdict import Action, Stage
 from guardproxy.errors import PolicyError
+from guardproxy.inforce import load_policies
 from guardproxy.policyfile import json_schema
 from guardproxy.policystore import shipped_dir
+from guardproxy.telemetry.metrics import Metrics
 from guardproxy.yamldoc import suggest
 
+_VERBS = {Action.BLOCK: "blocks", Action.REDACT: "redacts", Action.REPAIR: "repairs"}
 
-def run(what: str, directory: Path | None, name: str | None) -> int:
+
+def run(what: str, directory: Path | None, name: str | None, config: Path | None = None) -> int:
     """Check or explain a directory of policies; returns the exit code.
+
+    With settings, the back ends that guards name must be there too.
 
     Raises:
         PolicyError: Something is wrong; the message names file, line and field.
+        SettingsError: The settings are.
     """
-    revision = load_policies(directory or shipped_dir())
+    resources = resources_of(settings.load(config, {}), Metrics()) if config else None
+    revision = load_policies(directory or shipped_dir(), resources)
     policies = {n: loaded.policy for n, loaded in revision.policies.items()}
     if name is not None and name not in policies:
         raise PolicyError(f"no policy named {name!r}{suggest(name, policies)}")
@@ -49,10 +58,12 @@ def explain(policy: Policy) -> Iterator[str]:
         GateMode.ASYNC: "a stream leaves at once and is cut late: what came before the cut has leaked",
     }
     yield f"  gate: {gates[policy.gate]}"
-    for one in policy.hardening:
-        yield f"  hardening: {one.use} in slot {one.slot.value}, language {one.language}"
+    for text in policy.hardening:
+        yield f"  hardening: {text.use} in slot {text.slot.value}, language {text.language}"
     for guard in policy.guards:
         yield f"  {guard.stage.value}: {_sentence(guard)}"
+    for one in policy.combine:
+        yield f"  together: {one.name} {_VERBS[one.on_hit]} when {one.at_least} of {', '.join(one.of)} hit"
     for stage, kinds in ((Stage.INPUT, INPUT_KINDS), (Stage.OUTPUT, OUTPUT_KINDS)):
         unlooked = [k for k in kinds if k not in policy.looked_at(stage) and k != "image_text"]
         if unlooked:
@@ -71,5 +82,4 @@ def _sentence(guard: Guard) -> str:
     if not guard.acts:
         return f"{guard.name}: {guard.detector} on {where}, recorded from {guard.threshold:g} on"
     failure = "a failure blocks" if guard.fail_mode.value == "closed" else "a failure passes"
-    verb = {Action.BLOCK: "blocks", Action.REDACT: "redacts", Action.REPAIR: "repairs"}[guard.on_hit]
-    return f"{guard.name}: {guard.detector} on {where} {verb} from {guard.threshold:g} on; {failure}"
+    return f"{guard.name}: {guard.detector} on {where} {_VERBS[guard.on_hit]} from {guard.threshold:g} on; {failure}"

@@ -42,6 +42,7 @@ class Job:
     policy: str
     policies: Path | None
     stages: tuple[Stage, ...]
+    config: Path | None = None
 
 
 def run(job: Job, processes: int | None = None) -> int:
@@ -54,7 +55,7 @@ def run(job: Job, processes: int | None = None) -> int:
         PolicyError: The policy cannot be used.
         OSError: The file cannot be read.
     """
-    Looker(job.policy, job.policies).close()  # what is wrong with the policy is said once, here
+    Looker(job.policy, job.policies, job.config).close()  # what is wrong with the policy is said once, here
     with job.rows.open("rb") as file:
         total = sum(1 for line in file if line.strip())
     unusable = 0
@@ -101,7 +102,7 @@ _LOOKERS: list[tuple[Job, Looker]] = []
 
 
 def _start(job: Job) -> None:
-    _LOOKERS[:] = [(job, Looker(job.policy, job.policies))]
+    _LOOKERS[:] = [(job, Looker(job.policy, job.policies, job.config))]
 
 
 def _score(chunk: Chunk) -> Scored:
@@ -118,6 +119,7 @@ async def _score_all(job: Job, looker: Looker, chunk: Chunk) -> Scored:
             faults.append(str(error))
             continue
         lines.extend(_line(row, one, looker.policy) for one in await looker.look(case, job.stages))
+    await looker.rest()
     return len(chunk), b"".join(lines), faults
 
 

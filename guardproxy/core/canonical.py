@@ -1,7 +1,7 @@
 """Makes a request canonical before it is judged: so what was judged is what is sent.
 
-Special tokens in client text lose their power, system texts become one message, texts side by side one
-text, and turns that the proxy itself blocked leave the history.
+Special tokens in client text lose their power, system texts become one message, and turns that
+the proxy itself blocked leave the history.
 """
 
 from __future__ import annotations
@@ -9,53 +9,51 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby, pairwise
 
 from guardproxy.core.content import Message, Part, Request, TextPart, Tool, ToolCall
+from guardproxy.core.token_families import EXACT_TOKENS, FAMILY_TOKENS, FORMS
 from guardproxy.errors import WireError
 
 _BREAK = "\u200b"
 
-FAMILY_TOKENS = (
-    # Llama 2 and Mistral; Gemma; LLaVA and friends; tool and thinking tags of Qwen and DeepSeek.
-    "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
-    "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]",
-    "[IMG]", "[IMG_BREAK]", "[IMG_END]", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>",
-    "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>",
-    "<image>", "</image>", "<video>", "<audio>", "<img>", "</img>", "<IMG_CONTEXT>",
-    "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<think>", "</think>",
-    "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>",
-    # Further ones of Mistral; GLM; StarCoder, whose vocabulary SmolLM has. Words that ordinary markup uses too, such as
-    # <filename> or <box>, are for `upstream.special_tokens`, where a served model has them.
-    "[THINK]", "[/THINK]", "[ARGS]", "[CALL_ID]", "[AUDIO]", "[BEGIN_AUDIO]", "[gMASK]", "[sMASK]", "<sop>", "<eop>",
-    "<repo_name>", "<file_sep>", "<gh_stars>", "<issue_start>", "<issue_comment>", "<issue_closed>", "<jupyter_start>",
-    "<jupyter_text>", "<jupyter_code>", "<jupyter_output>", "<jupyter_script>", "<empty_output>", "<fim_prefix>",
-    "<fim_middle>", "<fim_suffix>", "<fim_pad>",
-)  # fmt: skip
-"""Control tokens of common model families that the generic `<|…|>` form does not cover."""
+_HIDDEN = re.compile(
+    "(\U0001f3f4\U000e0067\U000e0062(?:\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074|\U000e0077\U000e006c\U000e0073)\U000e007f)"
+    "|[\U000e0000-\U000e007f]+"
+    "|([\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+"
+)
+"""Text that nobody sees and a model reads: tag characters, which spell ASCII (but for the flags of England, Scotland
+and Wales, which are written with them: UTS 51), and runs of variation selectors, of which one at a time has a use."""
+_REACH = 80
+"""Longer than any control token."""
 
 
 class SpecialTokens:
-    """Finds control tokens of the served model in client text and breaks them.
+    """Takes the power from control tokens of the served model in client text.
 
     Args:
         extra: Further tokens, from the settings.
     """
 
     def __init__(self, extra: Iterable[str] = ()) -> None:
-        literals = sorted({*FAMILY_TOKENS, *extra}, key=len, reverse=True)
-        # Bounded and without nested repeats: linear on any text.
-        generic = r"<[|｜][^<>\s]{1,64}?[|｜]>|<row_\d{1,3}_col_\d{1,3}>"
-        self._pattern = re.compile("|".join([generic, *map(re.escape, literals)]), re.IGNORECASE)
+        anyhow = [*FAMILY_TOKENS, *filter(None, extra)]
+        firsts = {c for t in anyhow for c in (t[0], t[0].lower(), t[0].upper())}
+        self._tokens = {first: _starting(first, anyhow) for first in firsts | {t[0] for t in EXACT_TOKENS}}
 
     def neutralise(self, text: str) -> str:
-        """The text with a zero-width space after the first character of each control token."""
-        if "<" not in text and "[" not in text:
+        """The text without what nobody sees, and with a zero-width space after the first character of each control token."""
+        if not text.isascii():
+            text = _HIDDEN.sub(lambda m: m[1] or m[2] or "", text)
+        starts = [at for first, token in self._tokens.items() for at in _found(text, first, token)]
+        if not starts:
             return text
-        return self._pattern.sub(lambda m: m[0][0] + _BREAK + m[0][1:], text)
+        starts.sort()
+        ends = [at + 1 for at in starts]
+        return _BREAK.join([text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True)])
 
     def neutralise_request(self, request: Request) -> Request:
         """The request with every client string neutralised."""
-        if not any("<" in text or "[" in text for text in _texts_of(request)):
+        if not any(self._touches(text) for text in _texts_of(request)):
             return request
         return replace(
             request,
@@ -64,13 +62,27 @@ class SpecialTokens:
             schema=None if request.schema is None else self.neutralise(request.schema),
         )
 
+    def _touches(self, text: str) -> bool:
+        return not text.isascii() or any(first in text for first in self._tokens)
+
+    def _parts(self, parts: Iterable[Part]) -> Iterator[Part]:
+        # Some templates write a message's pictures first and its texts after each other: then a token could stand
+        # on both sides of a picture.
+        before = ""
+        for part in parts:
+            if isinstance(part, TextPart):
+                text = self.neutralise(part.text)
+                if before and self.neutralise(near := before + text[:_REACH]) != near:
+                    text = _BREAK + text
+                before = (before + text)[-_REACH:]
+                yield replace(part, text=text)
+            else:
+                yield part
+
     def _message(self, message: Message) -> Message:
         return replace(
             message,
-            parts=tuple(
-                replace(p, text=self.neutralise(p.text)) if isinstance(p, TextPart) else p
-                for p in message.parts
-            ),
+            parts=tuple(self._parts(message.parts)),
             name=None if message.name is None else self.neutralise(message.name),
             tool_calls=tuple(
                 ToolCall(c.id, self.neutralise(c.name), self.neutralise(c.arguments))
@@ -84,6 +96,24 @@ class SpecialTokens:
             description=None if tool.description is None else self.neutralise(tool.description),
             parameters=None if tool.parameters is None else self.neutralise(tool.parameters),
         )
+
+
+def _starting(first: str, anyhow: Iterable[str]) -> re.Pattern[str]:
+    """All tokens with this first character; literals stand together, which is how `re` is quick with them."""
+    exact = [re.escape(t) for t in EXACT_TOKENS if t[0] == first]
+    folded = [re.escape(t) for t in anyhow if t[0].lower() == first.lower()]
+    forms = [f for f in FORMS if f.removeprefix("\\")[0] == first]
+    either = [f"(?i:{'|'.join(folded)})"] if folded else []
+    return re.compile("|".join([*exact, *forms, *either]))
+
+
+def _found(text: str, first: str, token: re.Pattern[str]) -> Iterator[int]:
+    """Where tokens with this first character start: at each one, since a token may begin with another's end."""
+    at = text.find(first)
+    while at >= 0:
+        if token.match(text, at):
+            yield at
+        at = text.find(first, at + 1)
 
 
 def _texts_of(request: Request) -> Iterator[str]:
@@ -102,6 +132,29 @@ def _texts_of(request: Request) -> Iterator[str]:
     yield request.schema or ""
 
 
+def join_texts(request: Request) -> Request:
+    """The request with texts that follow each other in a message as one text, on lines of their own.
+
+    Templates join them, some without a space: what they would make of two was judged by nobody.
+    """
+    if all(_stand_alone(m.parts) for m in request.messages):
+        return request
+    return request.with_messages(tuple(replace(m, parts=tuple(_joined(m.parts))) for m in request.messages))
+
+
+def _stand_alone(parts: tuple[Part, ...]) -> bool:
+    return not any(isinstance(a, TextPart) and isinstance(b, TextPart) for a, b in pairwise(parts))
+
+
+def _joined(parts: tuple[Part, ...]) -> Iterator[Part]:
+    for is_text, group in groupby(parts, lambda p: isinstance(p, TextPart)):
+        if is_text:
+            first, *rest = (p for p in group if isinstance(p, TextPart))
+            yield replace(first, text="\n".join((first.text, *(p.text for p in rest)))) if rest else first
+        else:
+            yield from group
+
+
 def merge_system(request: Request) -> Request:
     """All system and developer texts in one message at the front, in their order, unchanged."""
     system = [m for m in request.messages if m.role == "system"]
@@ -110,29 +163,6 @@ def merge_system(request: Request) -> Request:
     parts: tuple[Part, ...] = tuple(p for m in system for p in m.parts)
     merged = Message("system", parts, system[0].place)
     return request.with_messages((merged, *(m for m in request.messages if m.role != "system")))
-
-
-def join_texts(request: Request) -> Request:
-    """Texts that stand side by side in a turn become one text.
-
-    Templates put them together, some without anything between: what a guard and the search for control tokens saw in
-    two halves would be whole for the model. The line feed is vLLM's own way, where its templates take one string.
-    """
-    if not any(len(m.parts) > 1 for m in request.messages):
-        return request
-    return request.with_messages(tuple(replace(m, parts=tuple(_joined(m))) for m in request.messages))
-
-
-def _joined(message: Message) -> list[Part]:
-    between = "\n\n" if message.role == "system" else "\n"
-    kept: list[Part] = []
-    for part in message.parts:
-        last = kept[-1] if kept else None
-        if isinstance(part, TextPart) and isinstance(last, TextPart):
-            kept[-1] = replace(last, text=f"{last.text}{between}{part.text}")
-        else:
-            kept.append(part)
-    return kept
 
 
 def repair_history(request: Request, block_messages: Iterable[str]) -> Request:
@@ -160,8 +190,8 @@ def canonical(request: Request, tokens: SpecialTokens, block_messages: Iterable[
     Raises:
         WireError: Nothing is left to answer.
     """
-    request = tokens.neutralise_request(join_texts(merge_system(request)))
-    request = repair_history(request, block_messages)
+    request = join_texts(merge_system(request))
+    request = repair_history(tokens.neutralise_request(request), block_messages)
     if not any(m.role in ("user", "tool") for m in request.messages):
         raise WireError("messages: nothing is left to answer", param="messages")
     return request

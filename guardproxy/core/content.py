@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from guardproxy.core.callids import judged_id
+
 JsonScalar = str | int | float | bool | None
 
 
@@ -21,24 +23,46 @@ class TextPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadText:
+    """A line of text that was read in a picture.
+
+    Attributes:
+        place: Where it stands, such as `messages[0].content[1]/ocr[3]`.
+        box: Left, top, right and bottom of the upright rectangle around it, in pixels of the canonical picture.
+        confidence: Of the reader, in [0, 1].
+    """
+
+    text: str
+    place: str
+    box: tuple[int, int, int, int]
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class ImagePart:
     """A picture in a message.
 
     Attributes:
-        url: `data:` URL. The client's before intake, the proxy's own after it.
+        url: As the client sent it, as text or as bytes of its body; empty after intake.
         place: Where it stands in the client's body.
         detail: `auto`, `low` or `high`, if the client gave one.
-        sha256: Hex digest of the bytes written anew; empty before intake.
+        sent: `data:` URL of the bytes written anew, which are sent on, as JSON text; empty before intake.
+        sha256: Hex digest of those bytes; empty before intake.
+        source_sha256: Of the client's own file; empty before intake.
         width: Pixels, 0 before intake.
         height: Pixels, 0 before intake.
+        texts: What was read in it, in reading order; empty unless a guard of the policy looks at `image_text`.
     """
 
-    url: str
+    url: str | memoryview
     place: str
     detail: str | None = None
+    sent: bytes = field(default=b"", repr=False)
     sha256: str = ""
+    source_sha256: str = ""
     width: int = 0
     height: int = 0
+    texts: tuple[ReadText, ...] = ()
 
 
 Part = TextPart | ImagePart
@@ -81,9 +105,10 @@ class Segment:
     """A piece of text or an image, with where it stands.
 
     Attributes:
-        kind: `system`, `user`, `assistant`, `tool`, `tools`, `image`, or for an answer
+        kind: `system`, `user`, `assistant`, `tool`, `tools`, `image`, `image_text`, or for an answer
             `content`, `reasoning`, `refusal`, `tool_arguments`: what `looks_at` selects by.
         untrusted: Whether somebody other than the application or its user may have written it.
+        image: The picture; of `image_text`, the one in which it was read.
         turn: Index of the message; -1 outside messages.
     """
 
@@ -125,8 +150,17 @@ class Request:
     def segments(self) -> tuple[Segment, ...]:
         """Everything the model will read, in order."""
         found: list[Segment] = []
+        called: set[str] = set()
         for turn, message in enumerate(self.messages):
             found.extend(_segments_of(message, turn))
+            called.update(c.id for c in message.tool_calls)
+            answered = judged_id(message.tool_call_id)
+            if answered and answered not in called:  # an id that a call has, too, was told with it
+                found.append(
+                    Segment(
+                        message.role, f"{message.place}.tool_call_id", answered, untrusted=True, turn=turn
+                    )
+                )
         for tool in self.tools:
             text = "\n".join(t for t in (tool.name, tool.description, tool.parameters) if t)
             found.append(Segment("tools", tool.place, text))
@@ -157,6 +191,10 @@ def _segments_of(message: Message, turn: int) -> list[Segment]:
                 found.append(Segment(message.role, part.place, part.text, untrusted=untrusted, turn=turn))
         else:
             found.append(Segment("image", part.place, image=part, untrusted=True, turn=turn))
+            found.extend(
+                Segment("image_text", read.place, read.text, part, untrusted=True, turn=turn)
+                for read in part.texts
+            )
     if message.name:
         found.append(
             Segment(message.role, f"{message.place}.name", message.name, untrusted=untrusted, turn=turn)
@@ -166,7 +204,7 @@ def _segments_of(message: Message, turn: int) -> list[Segment]:
             Segment(
                 message.role,
                 f"{message.place}.tool_calls[{index}]",
-                f"{call.name}\n{call.arguments}",
+                "\n".join(t for t in (judged_id(call.id), call.name, call.arguments) if t),
                 untrusted=True,
                 turn=turn,
             )

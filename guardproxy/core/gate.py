@@ -1,4 +1,4 @@
-"""Holds an answer back until it is judged. One gate a choice, one lane a channel; no I/O.
+"""Holds an answer back until it is judged. One gate a choice, one lane a text; no I/O.
 
 The gate knows no detector and no policy: it hands out windows and takes verdicts.
 """
@@ -32,7 +32,7 @@ class Event:
     """One step of one choice's answer.
 
     Attributes:
-        texts: `(channel, text)` pairs that this step adds.
+        texts: `(lane, text)` pairs that this step adds; see `channel_of`.
         finish: The finish reason, on the step that ends the choice.
         payload: What the wire module needs to write it again; opaque here.
         altered: Whether a redaction changed `texts`.
@@ -49,27 +49,42 @@ class Event:
     at: float = 0.0
 
 
+def channel_of(lane: str) -> str:
+    """The channel of a lane.
+
+    Texts of one channel that a client reads apart, such as the arguments of two calls, are judged apart:
+    each has its own lane, `CHANNEL#WHICH`.
+    """
+    return lane.partition("#")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """Text to be judged.
 
     Attributes:
+        lane: Of the text; `channel` is what guards select by.
         offset: Character of the channel at which `text` starts.
         start: First character of the channel that was not found clear before.
         final: Whether the channel ends with this window.
     """
 
     choice: int
-    channel: str
+    lane: str
     offset: int
     start: int
     end: int
     text: str
     final: bool
 
+    @property
+    def channel(self) -> str:
+        """Of the lane."""
+        return channel_of(self.lane)
+
 
 class Lane:
-    """One channel of one choice: what was received, judged and cleared, in characters."""
+    """One text of one choice: what was received, judged and cleared, in characters."""
 
     __slots__ = (
         "_grid",
@@ -121,7 +136,7 @@ class Lane:
         if self.mode is None or self.received == 0:
             self.finished = True
 
-    def next_window(self, choice: int, channel: str, early: bool) -> Window | None:
+    def next_window(self, choice: int, name: str, early: bool) -> Window | None:
         """The next text to judge; one window at a time is in flight."""
         if self.mode is None or self.in_flight or self.finished:
             return None
@@ -138,7 +153,7 @@ class Lane:
             self._kept_from = start
         self._kept = [text]
         shown = text[: end - self._kept_from]
-        return Window(choice, channel, self._kept_from, self.safe, end, shown, self.ended)
+        return Window(choice, name, self._kept_from, self.safe, end, shown, self.ended)
 
     def receive_verdict(self, window: Window, verdict: Verdict, held: int) -> bool:
         """Take a window's verdict; returns False if the lane must be cut."""
@@ -239,16 +254,16 @@ class Gate:
         is_news = event.finish is not None
         may_leave = not self._queue
         places: list[tuple[Lane, int, int]] = []
-        for channel, text in event.texts:
-            lane = self._lane(channel)
+        for name, text in event.texts:
+            lane = self._lane(name)
             start = lane.received
             lane.receive(text, last=event.finish is not None)
             self.held += len(text)
             places.append((lane, start, lane.received))
             is_news = is_news or lane.has_window
             may_leave = may_leave and lane.received <= lane.cleared
-            if lane.mode is None and text and channel not in self._watched:
-                self.unjudged.add(channel)
+            if lane.mode is None and text and channel_of(name) not in self._watched:
+                self.unjudged.add(channel_of(name))
                 if self._refuse:
                     self.cut()
                     return True
@@ -270,8 +285,8 @@ class Gate:
             early: The hold timer ran out: judge what is there without moving the grid.
         """
         if self.state in (State.OPEN, State.DRAINING):
-            for channel, lane in self._lanes.items():
-                window = lane.next_window(self.choice, channel, early)
+            for name, lane in self._lanes.items():
+                window = lane.next_window(self.choice, name, early)
                 if window is not None:
                     return window
         return None
@@ -286,7 +301,7 @@ class Gate:
         """
         if self.state is State.CUT:
             return
-        if not self._lanes[window.channel].receive_verdict(window, verdict, held):
+        if not self._lanes[window.lane].receive_verdict(window, verdict, held):
             self.cut()
         else:
             self._settle()
@@ -323,16 +338,16 @@ class Gate:
         if self.state is State.DRAINING and all(lane.finished for lane in self._lanes.values()):
             self.state = State.DONE
 
-    def _lane(self, channel: str) -> Lane:
-        lane = self._lanes.get(channel)
+    def _lane(self, name: str) -> Lane:
+        lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[channel] = Lane(self._modes.get(channel))
+            lane = self._lanes[name] = Lane(self._modes.get(channel_of(name)))
         return lane
 
 
 def _redacted(event: Event, places: tuple[tuple[Lane, int, int], ...]) -> Event:
     texts: list[tuple[str, str]] = []
-    for (channel, text), (lane, start, end) in zip(event.texts, places, strict=True):
+    for (name, text), (lane, start, end) in zip(event.texts, places, strict=True):
         pieces: list[str] = []
         at = start
         for low, high, label in lane.spans:
@@ -343,6 +358,6 @@ def _redacted(event: Event, places: tuple[tuple[Lane, int, int], ...]) -> Event:
                 pieces.append(label)
             at = min(high, end)
         pieces.append(text[at - start :])
-        texts.append((channel, "".join(pieces)))
+        texts.append((name, "".join(pieces)))
     changed = tuple(texts)
     return event if changed == event.texts else replace(event, texts=changed, altered=True)

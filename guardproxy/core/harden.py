@@ -15,7 +15,8 @@ from guardproxy.core.texts import DATAMARK, HARDENING_TEXTS
 _KANA = re.compile("[\u3041-\u30ff\uff66-\uff9f]")
 _SPACE = re.compile(r"[ \t\u3000]+")
 _CJK_RUN = re.compile("([\u3041-\u30ff\u3400-\u9fff]{6})(?=[\u3041-\u30ff\u3400-\u9fff])")
-_PLACE = "policy"
+ADDED = "policy"
+"""Place of the texts that hardening adds."""
 
 
 def language_of(request: Request) -> str:
@@ -28,7 +29,7 @@ def language_of(request: Request) -> str:
     return "en"
 
 
-def harden(policy: Policy, request: Request, *, model: str, nonce: str) -> Request:
+def harden(policy: Policy, request: Request, *, model: str, nonce: str, marker: str = "") -> Request:
     """Add the policy's rules.
 
     In the system message they stand first, and the client's own system text follows unchanged.
@@ -38,6 +39,7 @@ def harden(policy: Policy, request: Request, *, model: str, nonce: str) -> Reque
         request: Canonical: at most one system message, at the front.
         model: The model's name, for `per_model`.
         nonce: Unpredictable text that closes spotlighted data, new for each request.
+        marker: Unpredictable text that no answer may hold, for `leak_marker`.
     """
     if policy.mode is not Mode.ENFORCE or not policy.hardening:
         return request
@@ -54,7 +56,7 @@ def harden(policy: Policy, request: Request, *, model: str, nonce: str) -> Reque
             if marked is request:
                 continue
             request = marked
-        text = _text(one, spoken if one.language == "auto" else one.language, nonce)
+        text = _text(one, spoken if one.language == "auto" else one.language, nonce, marker)
         if slot is Slot.SYSTEM:
             rules.append(text)
         if slot in (Slot.USER_PREFIX, Slot.SANDWICH):
@@ -65,26 +67,28 @@ def harden(policy: Policy, request: Request, *, model: str, nonce: str) -> Reque
     return _into_system(request, rules) if rules else request
 
 
-def _text(one: Hardening, language: str, nonce: str) -> str:
+def _text(one: Hardening, language: str, nonce: str, marker: str) -> str:
     text = (one.text or HARDENING_TEXTS[one.use]).get(language)
-    return text.format(nonce=nonce, mark=DATAMARK) if one.use == "spotlight" else text
+    if one.use == "text":
+        return text
+    return text.format(nonce=nonce, mark=DATAMARK, marker=marker)
 
 
 def _into_system(request: Request, rules: list[str]) -> Request:
-    part = TextPart("\n\n".join(rules), _PLACE)
+    part = TextPart("\n\n".join(rules), ADDED)
     first = request.messages[0] if request.messages else None
     if first is not None and first.role == "system":
         return request.with_messages((replace(first, parts=(part, *first.parts)), *request.messages[1:]))
-    return request.with_messages((Message("system", (part,), _PLACE), *request.messages))
+    return request.with_messages((Message("system", (part,), ADDED), *request.messages))
 
 
 def _into_user(request: Request, before: list[str], after: list[str]) -> Request:
     messages = list(request.messages)
     for index in range(len(messages) - 1, -1, -1):
         if messages[index].role == "user":
-            parts: list[Part] = [TextPart(t, _PLACE) for t in before]
+            parts: list[Part] = [TextPart(t, ADDED) for t in before]
             parts += messages[index].parts
-            parts += [TextPart(t, _PLACE) for t in after]
+            parts += [TextPart(t, ADDED) for t in after]
             messages[index] = replace(messages[index], parts=tuple(parts))
             break
     return request.with_messages(tuple(messages))
@@ -113,3 +117,9 @@ def spotlight(text: str, nonce: str) -> str:
     """Delimit and datamark: spaces become a mark; text without spaces gets one every six characters."""
     marked = _CJK_RUN.sub(lambda m: m[1] + DATAMARK, _SPACE.sub(DATAMARK, text))
     return f"<<data {nonce}>>\n{marked}\n<<end {nonce}>>"
+
+
+def added_text(request: Request) -> str:
+    """What hardening wrote: the policy's own texts."""
+    parts = (p for m in request.messages for p in m.parts)
+    return "\n".join(p.text for p in parts if isinstance(p, TextPart) and p.place == ADDED)

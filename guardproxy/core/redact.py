@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from guardproxy.core.verdict import Finding
+from guardproxy.core.content import ImagePart, Message, Part, Request, TextPart, ToolCall
+from guardproxy.core.verdict import Finding, Span
 
 
 def placeholder(category: str) -> str:
@@ -40,3 +43,82 @@ def redact(text: str, findings: Iterable[Finding]) -> str:
         at = end
     pieces.append(text[at:])
     return "".join(pieces)
+
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+
+
+def stays_json(text: str, hits: Iterable[Finding]) -> bool:
+    """Whether JSON stays JSON when its hits are replaced: each lies within a string and tears no escape."""
+    spans = [f.span for f in hits]
+    strings = [match.span() for match in _STRING.finditer(text)]
+    escapes = [match.span() for match in _ESCAPE.finditer(text)] if "\\" in text else []
+    return all(
+        span is not None
+        and any(a < span.start and span.end < b for a, b in strings)
+        and not any(a < end < b for end in (span.start, span.end) for a, b in escapes)
+        for span in spans
+    )
+
+
+Box = tuple[int, int, int, int]
+Boxes = Mapping[str, tuple[Box, ...]]
+"""Place of a picture to the rectangles (left, top, right, bottom, in pixels) that are painted over in it."""
+
+
+def redact_request(request: Request, hits: Iterable[Finding]) -> tuple[Request, Boxes] | None:
+    """The request with every hit replaced in its texts, and what is to be painted over in its pictures.
+
+    A hit in text that was read in a picture covers the whole line: characters have no boxes of their own.
+
+    Returns:
+        None if a hit stands where nothing can be replaced, such as in a tool's schema or a bare number of a call's
+        arguments: then only a block helps.
+    """
+    by_place: dict[str, list[Finding]] = {}
+    for hit in hits:
+        by_place.setdefault(hit.place, []).append(hit)
+    placed: set[str] = set()
+    boxes: dict[str, tuple[Box, ...]] = {}
+
+    def part_of(part: Part) -> Part:
+        if isinstance(part, TextPart):
+            if part.place not in by_place:
+                return part
+            placed.add(part.place)
+            return replace(part, text=redact(part.text, by_place[part.place]))
+        if covered := _boxes(part, by_place):
+            boxes[part.place] = covered
+            placed.update(by_place.keys() & {part.place, *(read.place for read in part.texts)})
+            left = () if part.place in by_place else part.texts
+            return replace(part, texts=tuple(read for read in left if read.place not in by_place))
+        return part
+
+    def call_of(call: ToolCall, place: str) -> ToolCall:
+        if place not in by_place:
+            return call
+        start = len(call.name) + 1  # a call is judged as its name, a line break and its arguments
+        hits = [_moved(f, -start) for f in by_place[place] if f.span and f.span.start >= start]
+        if len(hits) < len(by_place[place]) or not stays_json(call.arguments, hits):
+            return call
+        placed.add(place)
+        return replace(call, arguments=redact(call.arguments, hits))
+
+    def message_of(message: Message) -> Message:
+        calls = (call_of(c, f"{message.place}.tool_calls[{i}]") for i, c in enumerate(message.tool_calls))
+        return replace(message, parts=tuple(part_of(p) for p in message.parts), tool_calls=tuple(calls))
+
+    redacted = request.with_messages(tuple(message_of(m) for m in request.messages))
+    return (redacted, boxes) if placed == by_place.keys() else None
+
+
+def _moved(hit: Finding, by: int) -> Finding:
+    assert hit.span is not None
+    return replace(hit, span=Span(hit.span.start + by, hit.span.end + by))
+
+
+def _boxes(picture: ImagePart, by_place: Mapping[str, object]) -> tuple[Box, ...]:
+    if picture.place in by_place:
+        return ((0, 0, picture.width, picture.height),)
+    return tuple(read.box for read in picture.texts if read.place in by_place)

@@ -99,6 +99,8 @@ class Verdict:
         guards: One entry for each guard that stood on this side, in policy order.
         unavailable: Whether `action` is a block only because a closed guard could not look.
         redactions: Hits to replace when `action` is `REDACT`.
+        hits: Names of the guards that hit, failures of closed ones among them.
+        reviews: Names of the guards that leave it to people (`controversial: review`).
         suspects: Guards whose debounce threshold was reached, with the windows in a row they need.
     """
 
@@ -108,6 +110,8 @@ class Verdict:
     unavailable: bool = False
     redactions: tuple[Finding, ...] = ()
     suspects: tuple[tuple[str, int], ...] = ()
+    hits: frozenset[str] = frozenset()
+    reviews: tuple[str, ...] = ()
 
 
 ALLOWED = Verdict()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from secrets import token_hex
+from typing import Protocol, TypeVar
 
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
+from guardproxy.detectors.backends import Backends
+from guardproxy.detectors.offload import Offload
 
 Memo = dict[object, object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,10 @@ class Content:
         final: Whether nothing more will follow.
         memo: What detectors worked out about texts of this exchange, for each other: it ends with it, since
             it holds content, and the time that a shared one saves would tell what others asked.
+        hidden: The policy's own texts in the request, when an answer is looked at: what it must not tell.
+        read: Reads the texts in the pictures, and gives all segments with them; None where there are none.
+        tenant: Whose content it is: what is cached for one is not found by another.
+        deadline: When the guard's budget is over, in seconds of `time.perf_counter`.
     """
 
     segments: tuple[Segment, ...]
@@ -33,6 +42,10 @@ class Content:
     fresh: int = 0
     final: bool = True
     memo: Memo = field(default_factory=dict, compare=False)
+    hidden: str = ""
+    read: Callable[[], Awaitable[tuple[Segment, ...]]] | None = field(default=None, compare=False)
+    tenant: str = ""
+    deadline: float = math.inf
 
 
 class Detector(Protocol):
@@ -55,8 +68,45 @@ class Detector(Protocol):
         """
 
 
+class Kept(Protocol):
+    """Where what was worked out about pictures is kept, bounded in bytes; see `images.cache.Cache`."""
+
+    def get(self, key: tuple[str, Hashable], kind: type[T]) -> T | None:
+        """The value of a key, if it is still there."""
+
+    def put(self, key: tuple[str, Hashable], value: object, size: int, seconds: float) -> None:
+        """Keep a value of so many bytes that took so many seconds."""
+
+
+class NothingKept:
+    """Keeps nothing."""
+
+    def get(self, key: tuple[str, Hashable], kind: type[T]) -> T | None:
+        """Nothing."""
+
+    def put(self, key: tuple[str, Hashable], value: object, size: int, seconds: float) -> None:
+        """Forget it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the detectors of one process share; built once by app, so that it outlives a reload.
+
+    Attributes:
+        offload: Where CPU work runs that is not `inline`.
+        pictures: Where results about pictures are kept, by tenant, detector version and the picture's hash.
+        leak_marker: Random, of this process: what hardening hides in the system text, and no answer may hold.
+        backends: The servers of guard models; without settings, any name is taken and none can be asked.
+    """
+
+    offload: Offload = field(default_factory=Offload)
+    pictures: Kept = field(default_factory=NothingKept)
+    leak_marker: str = field(default_factory=lambda: f"gp{token_hex(8)}")
+    backends: Backends = field(default_factory=Backends)
+
+
 class DetectorFactory(Protocol):
     """Builds a detector from the parameters a guard gives it."""
 
-    def __call__(self, parameters: Mapping[str, object]) -> Detector:
-        """Build; raise `PolicyError` on parameters it does not know."""
+    def __call__(self, parameters: Mapping[str, object], resources: Resources) -> Detector:
+        """Build; raise `PolicyError` on parameters that cannot be used."""

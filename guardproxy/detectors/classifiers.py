@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from guardproxy.core.verdict import Finding
-from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.base import Content, Detector, Resources
+from guardproxy.detectors.joined import judged_texts
 from guardproxy.detectors.ngram import NgramModel, logistic
-from guardproxy.errors import PolicyError
 
 WEIGHTS = Path(__file__).parent / "weights"
 REFUSAL_CHARS = 600
@@ -46,7 +46,7 @@ class TextClassifier:
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each text."""
-        texts = [(s.place, s.text[: self._longest]) for s in content.segments if s.text.strip()]
+        texts = [(p, t[: self._longest]) for p, t in judged_texts(content.segments, content.context)]
         shared = math.log(max(len(texts), 1))
         return tuple(
             Finding(
@@ -81,30 +81,21 @@ class AnswerClassifier:
         )
 
 
-def _no_parameters(name: str, parameters: Mapping[str, object]) -> None:
-    if parameters:
-        raise PolicyError(f"detector {name} has no parameters, got {', '.join(sorted(parameters))}")
-
-
-def jailbreak(parameters: Mapping[str, object]) -> Detector:
+def jailbreak(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Jailbreaks and prompt injections, in what goes in."""
-    _no_parameters("jailbreak", parameters)
     return TextClassifier("jailbreak")
 
 
-def harmful_request(parameters: Mapping[str, object]) -> Detector:
+def harmful_request(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Requests for harm, in what goes in."""
-    _no_parameters("harmful_request", parameters)
     return TextClassifier("harmful_request")
 
 
-def harmful_answer(parameters: Mapping[str, object]) -> Detector:
+def harmful_answer(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Harmful answers, read beside their question."""
-    _no_parameters("harmful_answer", parameters)
     return AnswerClassifier("harmful_answer")
 
 
-def refusal(parameters: Mapping[str, object]) -> Detector:
+def refusal(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Answers in which the model declines."""
-    _no_parameters("refusal", parameters)
     return TextClassifier("refusal", REFUSAL_CHARS)

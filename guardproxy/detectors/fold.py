@@ -1,7 +1,6 @@
 """Text folded for comparison, with a way back to the original characters.
 
-NFKC, case, invisible characters, common homoglyphs (Unicode TR 39 confusables, the Latin
-look-alikes among Cyrillic, Greek and letter-like signs).
+NFKC, case, invisible characters, and what looks like Latin letters.
 """
 
 from __future__ import annotations
@@ -11,29 +10,20 @@ import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass
 
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff\x00-\x08\x0e-\x1f\x7f]"
+from guardproxy.detectors.lookalikes import LOOKALIKES
+
+_INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
 )
-_HOMOGLYPHS = dict(
-    zip(
-        "авсԁеғһіјкӏмпорԛгѕтυνѵԝхуʏαβγδεικορτυχωѡ",
-        "abcdefhijklmnopqrstuvvwxyyabydeikoptuxww",
-        strict=False,
-    )
-) | {
-    "ı": "i",
-    "ø": "o",
-    "ɡ": "g",
-    "ɑ": "a",
-    "ꓲ": "l",
-    "’": "'",
-    "‘": "'",
-    "“": '"',
-    "”": '"',
-    "‐": "-",
-    "–": "-",
-}
+_SEEN = re.compile(f"[^{_INVISIBLE}]")
+_UNSEEN = re.compile(f"[{_INVISIBLE}]")
+_GOES_ON = re.compile(
+    # What belongs to the character before it: half-width voice marks, enclosing marks, vowels and finals of Hangul.
+    f"[{_INVISIBLE}\uff9e\uff9f\u0488\u0489\u1abe\u20dd-\u20e0\u20e2-\u20e4\ua670-\ua672\u1161-\u11ff\ud7b0-\ud7ff]"
+)
+_SPACES = dict.fromkeys("\x0b\x85\u1680\u2028\u2029\u2800", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +49,7 @@ class Folded:
 
 def fold(text: str) -> Folded:
     """Fold a text. Cost is linear; an ASCII text without control characters is just lower-cased."""
-    if text.isascii() and not _INVISIBLE.search(text):
+    if text.isascii() and not _UNSEEN.search(text):
         return Folded(text.lower(), len(text))
     pieces: list[str] = []
     points: list[int] = []
@@ -69,7 +59,7 @@ def fold(text: str) -> Folded:
     while index < len(text):
         end = index + 1
         # A base character and its combining marks fold together, so that か + ゛ becomes が.
-        while end < len(text) and (unicodedata.combining(text[end]) or text[end] in "\uff9e\uff9f"):
+        while end < len(text) and (unicodedata.combining(text[end]) or _GOES_ON.match(text, end)):
             end += 1
         piece = _fold_cluster(text[index:end])
         if piece:
@@ -83,15 +73,24 @@ def fold(text: str) -> Folded:
 
 def stands_alone(char: str) -> bool:
     """Whether a character folds to something by itself: it is neither invisible nor a mark on the one before it."""
-    return not (unicodedata.combining(char) or char in "\uff9e\uff9f" or _INVISIBLE.match(char))
+    return not (unicodedata.combining(char) or _GOES_ON.match(char))
 
 
 def _fold_cluster(cluster: str) -> str:
     if "\ud800" <= cluster[0] <= "\udfff":
         return "\ufffd"  # half a character cannot be written, so it cannot be matched either
-    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", cluster)).casefold()
+    seen = "".join(_SEEN.findall(cluster))
+    if not seen:
+        return ""
+    base = _SPACES.get(seen[0]) or LOOKALIKES.get(seen[0]) or seen[0]
+    folded = unicodedata.normalize("NFKC", base + seen[1:]).casefold()
     stripped = unicodedata.normalize("NFD", folded)
-    if stripped[:1].isascii():
+    first = LOOKALIKES.get(stripped[0], stripped[0])
+    if first.isascii():
         # Accents on Latin letters are a disguise more often than a difference in forbidden words.
-        folded = "".join(c for c in stripped if not unicodedata.combining(c))
-    return "".join(_HOMOGLYPHS.get(c, c) for c in folded)
+        folded = first + "".join(c for c in stripped[1:] if not _is_mark(c))
+    return "".join(LOOKALIKES.get(c, c) for c in folded)
+
+
+def _is_mark(char: str) -> bool:
+    return unicodedata.category(char) in ("Mn", "Me")

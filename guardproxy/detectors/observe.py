@@ -12,6 +12,8 @@ from guardproxy.core.verdict import Failure, Observation
 from guardproxy.detectors.base import Content, Detector
 from guardproxy.errors import DetectorError
 
+IMAGE_TEXT = "image_text"
+
 Timed = Callable[[str, float], None]
 """Told the detector's name and the seconds it took."""
 
@@ -22,14 +24,17 @@ async def observe(
     """What each guard's detector says, by guard name.
 
     A guard that looks at none of these segments observes nothing, which is not a failure.
-    Slow detectors run at once, quick ones in place.
+    Slow detectors run at once, quick ones in place. Where a guard looks at text in pictures, reading it is part
+    of its budget, and its failure if it cannot be read.
     """
     observed: dict[str, Observation] = {}
     slow: list[tuple[Guard, Detector, Content]] = []
     for guard in guards:
         detector = detectors[guard.name]
         shown = _shown(guard, content)
-        if not shown.segments:
+        if content.read is not None and IMAGE_TEXT in guard.looks_at:
+            slow.append((guard, detector, content))
+        elif not shown.segments:
             observed[guard.name] = ()
         elif detector.inline:
             observed[guard.name] = await _ask(guard, detector, shown, timed)
@@ -61,8 +66,16 @@ async def _ask(guard: Guard, detector: Detector, content: Content, timed: Timed)
 
 
 async def _ask_within(guard: Guard, detector: Detector, content: Content, timed: Timed) -> Observation:
+    budget_s = guard.budget_ms / 1000
+    content = replace(content, deadline=perf_counter() + budget_s)
     try:
-        async with asyncio.timeout(guard.budget_ms / 1000):
+        async with asyncio.timeout(budget_s):
+            if content.read is not None and IMAGE_TEXT in guard.looks_at:
+                content = _shown(guard, replace(content, segments=await content.read()))
+                if not content.segments:
+                    return ()
             return await _ask(guard, detector, content, timed)
+    except DetectorError as error:
+        return Failure(guard.detector, error.reason)
     except TimeoutError:
         return Failure(guard.detector, "timeout")

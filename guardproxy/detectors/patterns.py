@@ -12,13 +12,24 @@ import re2
 
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding, Span
-from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.fold import Folded, fold, stands_alone
 from guardproxy.errors import PolicyError
 
 MAX_PATTERNS = 10_000
 UNBOUNDED = 1 << 20
 """Longest match that counts as bounded; what a stream can reasonably be held for is far below."""
+MAX_MEMORY = 64 << 20
+"""Bytes that RE2 may use for all patterns together."""
+MAX_SPACE = 8
+"""Longest white space that stands for a space of a pattern: lines are wrapped and words spread."""
+_SPACE = rf"[\s\v]{{1,{MAX_SPACE}}}"
+_LETTER = re.compile("[0-9A-Za-z]")
+"""Of a word. An underscore is none: Markdown and names in code put it beside one."""
+_EDGE = r"(?:\b|_)"
+_TAGS = {0xE0000 + code: chr(code) for code in range(0x20, 0x7F)}
+_TAG = re.compile("[\U000e0020-\U000e007e]")
+_NO_TAG = re.compile("[^\U000e0020-\U000e007e]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +42,10 @@ class Pattern:
     longest: int
     """Longest match in folded characters; `UNBOUNDED` if there is no bound."""
 
-
-MAX_SPACES = 8
-"""Spaces, tabs and line ends that a space between two words stands for: a line may be broken and indented there."""
+    def goes_on(self, text: str, end: int) -> bool:
+        """Whether the word that a hit of plain words ends with goes on there: then it is another word."""
+        literal = self.literal
+        return literal is not None and bool(_LETTER.match(literal[-1]) and _LETTER.match(text, end))
 
 
 class Patterns:
@@ -48,10 +60,17 @@ class Patterns:
         self.version = sha256(spelled.encode()).hexdigest()[:12]
         options = re2.Options()
         options.log_errors = False
+        options.max_mem = MAX_MEMORY
         self._set = re2.Set.SearchSet(options)
         for pattern in self._patterns:
-            self._set.Add(pattern.expression)
-        self._set.Compile()
+            # Without its edges: what this finds is looked at again, and it is smaller.
+            self._set.Add(pattern.expression.removeprefix(_EDGE))
+        try:
+            self._set.Compile()
+        except re2.error:
+            raise PolicyError(
+                f"patterns: {len(self._patterns)} of them are more than RE2 can hold in {MAX_MEMORY} bytes"
+            ) from None
         self._each = [re2.compile(p.expression, options) for p in self._patterns]
         self._longest = max((p.longest for p in self._patterns if p.literal is None), default=0)
         self._starts = _starts_at_end([p.literal for p in self._patterns if p.literal is not None])
@@ -76,6 +95,9 @@ class Patterns:
             text: Ends where the stream stands.
             fresh: No hit can start before this character.
         """
+        return max(self._held(view, fresh) for view in _views(text))
+
+    def _held(self, text: str, fresh: int) -> int:
         tail = fold(text[fresh:])
         at = len(tail.text)
         if self._longest:
@@ -94,20 +116,32 @@ class Patterns:
         base = max(0, content.fresh - 1)
         while base > 0 and not stands_alone(segment.text[base]):
             base -= 1
-        folded = fold(segment.text[base:] if base else segment.text)
-        for index in sorted(self._set.Match(folded.text) or ()):
-            for match in self._each[index].finditer(folded.text):
-                if match.end() == match.start():
-                    continue
-                if not content.final and match.end() == len(folded.text):
-                    continue
-                yield self._finding(self._patterns[index], segment, folded, match.span(), base)
+        for view in _views(segment.text):
+            folded = fold(view[base:] if base else view)
+            for index in sorted(self._set.Match(folded.text) or ()):
+                pattern = self._patterns[index]
+                for match in self._each[index].finditer(folded.text):
+                    start, end = match.span(0 if pattern.literal is None else 1)
+                    if start == end or pattern.goes_on(folded.text, end):
+                        continue
+                    if not content.final and end == len(folded.text):
+                        continue
+                    if base + folded.original(start, end)[0] < content.fresh:
+                        continue  # its edge is only where the text was cut for this look
+                    yield self._finding(pattern, segment, folded, (start, end), base)
 
     def _finding(
         self, pattern: Pattern, segment: Segment, folded: Folded, span: tuple[int, int], base: int
     ) -> Finding:
         start, end = folded.original(*span)
         return Finding(self.name, pattern.id, 1.0, segment.place, Span(base + start, base + end))
+
+
+def _views(text: str) -> tuple[str, ...]:
+    """The text, and what its tag characters spell, which nobody sees and a model reads as ASCII."""
+    if text.isascii() or not _TAG.search(text):
+        return (text,)
+    return text, _NO_TAG.sub(" ", text).translate(_TAGS)
 
 
 def _starts_at_end(literals: list[str]) -> re2._Regexp | None:
@@ -118,18 +152,19 @@ def _starts_at_end(literals: list[str]) -> re2._Regexp | None:
     for literal in literals:
         expression = ""
         for char in reversed(literal):
-            expression = f"(?:{_spelled(char)}{expression})?"
+            expression = f"(?:{_unit(char)}{expression})?"
         nested.append(expression.removesuffix("?"))
     options = re2.Options()
-    options.max_mem = 64 << 20
+    options.log_errors = False
+    options.max_mem = MAX_MEMORY
     return re2.compile(f"(?:{'|'.join(nested)})\\z", options)
 
 
-def _spelled(char: str) -> str:
-    return rf"\s{{1,{MAX_SPACES}}}" if char == " " else re2.escape(char)
+def _unit(char: str) -> str:
+    return _SPACE if char == " " else str(re2.escape(char))
 
 
-def build(parameters: Mapping[str, object]) -> Detector:
+def build(parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """The detector for a guard's `patterns`, a list of `{id, text}` or `{id, regex}`."""
     listed = parameters.get("patterns")
     if not isinstance(listed, (list, tuple)) or not listed:
@@ -148,12 +183,9 @@ def _pattern(index: int, one: Mapping[str, str]) -> Pattern:
         literal = " ".join(fold(text).text.split())
         if not literal:
             raise PolicyError(f"patterns[{index}].text ({name}): holds nothing to look for, got {text!r}")
-        expression = "".join(map(_spelled, literal))
-        if re.match(r"\w", literal[0], re.ASCII):
-            expression = rf"\b{expression}"
-        if re.match(r"\w", literal[-1], re.ASCII):
-            expression = rf"{expression}\b"
-        return Pattern(name, expression, literal, len(literal) + literal.count(" ") * (MAX_SPACES - 1))
+        edge = _EDGE if _LETTER.match(literal[0]) else ""
+        expression = f"{edge}({''.join(map(_unit, literal))})"
+        return Pattern(name, expression, literal, len(literal) + (MAX_SPACE - 1) * literal.count(" "))
     assert regex is not None
     try:
         re2.compile(regex)

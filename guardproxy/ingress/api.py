@@ -13,16 +13,19 @@ from urllib.parse import unquote
 import msgspec
 
 from guardproxy.account import Account
+from guardproxy.advice import Advice
 from guardproxy.core.content import Request
 from guardproxy.errors import UpstreamError, WireError
-from guardproxy.exchange import Blocked, Exchange, note
+from guardproxy.exchange import Exchange, note
 from guardproxy.ingress.call import Call, ClientGone, Headers
 from guardproxy.ingress.door import Door
 from guardproxy.ingress.http import InFlight, overloaded, read_body
+from guardproxy.inward import Blocked
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
 from guardproxy.telemetry.logs import REQUEST_ID
 from guardproxy.telemetry.tracing import Trace
+from guardproxy.wire import guardrail
 from guardproxy.wire.dialect import Dialect, Fault
 from guardproxy.wire.dialects import CHAT, DIALECTS
 
@@ -30,7 +33,11 @@ log = logging.getLogger("guardproxy")
 
 CLIENTS_FAULT = (400, 413, 422)
 """What the model server says of a request that it does not accept. A 404 is not: the proxy knew the model."""
+CONSULTED = "guardrail_api"
+"""What stands for the model in counters and records where another gateway asks."""
 HUNG_UP = "the client hung up"
+CHOICE = "x-guardproxy-use-policy"
+"""Header by which a client with the right `may_choose_policy` names the policy that serves it."""
 SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -44,15 +51,22 @@ class Service(Protocol):
     in_flight: InFlight
     door: Door
     dialects: Sequence[str]
+    offers_guardrail: bool
 
     def plan_for(self, model: str, client: Client) -> Plan:
         """The policy in force for a model and a client."""
+
+    def plan_named(self, policy: str) -> Plan | None:
+        """A policy in force by its name."""
 
     async def models(self) -> Collection[str]:
         """Public names of the models that are served."""
 
     def exchange(self, plan: Plan, request: Request, account: Account) -> Exchange:
         """A new exchange, in the request's dialect."""
+
+    def advice(self, plan: Plan, account: Account) -> Advice:
+        """A new consultation of another gateway."""
 
     def trace(self, traceparent: str | None, tracestate: str | None) -> Trace:
         """A new trace, in the caller's if it has one."""
@@ -68,6 +82,8 @@ class Service(Protocol):
 
 
 Route = Callable[[Call], Awaitable[None]]
+Serve = Callable[[Call, bytes, Client, Trace], Awaitable[None]]
+"""Answers a call whose client is let in and whose body is read."""
 
 
 class Api:
@@ -82,8 +98,11 @@ class Api:
         }
         for name in service.dialects:
             dialect = DIALECTS[name]
-            self._routes[dialect.path.encode()] = {"POST": partial(self._guarded, dialect)}
+            exchange = partial(self._exchange, dialect)
+            self._routes[dialect.path.encode()] = {"POST": partial(self._guarded, exchange)}
             self._faults[dialect.path.encode()] = dialect.fault
+        if service.offers_guardrail:
+            self._routes[guardrail.PATH.encode()] = {"POST": partial(self._guarded, self._consultation)}
 
     async def __call__(self, call: Call) -> None:
         """Answer one request; the only place that catches everything."""
@@ -138,7 +157,7 @@ class Api:
             raise _no_model(name)
         await call.answer(200, _named(call), msgspec.json.encode(_model(name)))
 
-    async def _guarded(self, dialect: Dialect, call: Call) -> None:
+    async def _guarded(self, serve: Serve, call: Call) -> None:
         service = self._service
         door, in_flight = service.door, service.in_flight
         client = door.client_of(call)
@@ -154,10 +173,27 @@ class Api:
                 size = len(body)
                 door.take_body(client, size)
                 trace = service.trace(call.text_header(b"traceparent"), call.text_header(b"tracestate"))
-                await self._exchange(dialect, call, body, client, trace)
+                await serve(call, body, client, trace)
         finally:
             in_flight.exchanges -= 1
             in_flight.bytes -= size
+
+    def _plan(self, call: Call, model: str, client: Client, chosen: str | None = None) -> Plan:
+        """The policy that routing gives, or the one that the client may and does choose, mostly by a header."""
+        chosen = call.text_header(CHOICE.encode()) or chosen
+        if chosen is None:
+            return self._service.plan_for(model, client)
+        if "may_choose_policy" not in client.rights:
+            raise WireError(
+                f"{CHOICE}: this API key has no right may_choose_policy",
+                param=CHOICE, status=403, code="policy_choice_not_allowed",
+            )  # fmt: skip
+        plan = self._service.plan_named(chosen)
+        if plan is None:
+            raise WireError(
+                f"{CHOICE}: no policy named {chosen[:64]!r}", param=CHOICE, code="policy_not_found"
+            )
+        return plan
 
     async def _exchange(
         self, dialect: Dialect, call: Call, body: bytes, client: Client, trace: Trace
@@ -169,7 +205,7 @@ class Api:
             if request.model not in await self._known_models():
                 raise _no_model(request.model)
             model = request.model
-            plan = service.plan_for(model, client)
+            plan = self._plan(call, model, client)
         except WireError as error:
             account = service.account(service.plan_for(model, client), model, client, identity, trace)
             account.end("rejected" if error.status < 500 else "upstream_error", error.code)
@@ -180,8 +216,7 @@ class Api:
         headers = [
             *_named(call),
             *service.door.headers(client),
-            (b"x-guardproxy-policy", plan.policy.name.encode()),
-            (b"x-guardproxy-version", plan.policy.version.encode()),
+            *_policy_headers(plan),
         ]
         connection = call.connection
         task = asyncio.current_task()
@@ -204,6 +239,25 @@ class Api:
         finally:
             connection.on_gone = None
             exchange.abort()
+            service.settle(account)
+
+    async def _consultation(self, call: Call, body: bytes, client: Client, trace: Trace) -> None:
+        """Another gateway asks; what it is told is an answer, a block too."""
+        service, identity = self._service, call.request_id
+        try:
+            consulted = guardrail.parse(body, max_text_chars=service.in_flight.limits.max_text_chars)
+            plan = self._plan(call, "", client, consulted.policy)
+        except WireError as error:
+            account = service.account(service.plan_for("", client), CONSULTED, client, identity, trace)
+            account.end("rejected", error.code)
+            service.settle(account)
+            raise
+        account = service.account(plan, CONSULTED, client, identity, trace)
+        try:
+            advised = await service.advice(plan, account).give(consulted)
+            headers = [*_named(call), *service.door.headers(client), *_policy_headers(plan)]
+            await call.answer(200, headers, guardrail.write(advised))
+        finally:
             service.settle(account)
 
 
@@ -253,6 +307,14 @@ async def _answer_fault(call: Call, error: WireError, headers: Headers, fault: F
     body = fault(str(error), status=error.status, code=error.code, param=error.param)
     extra = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in error.headers]
     await call.answer(error.status, [*headers, *extra], body)
+
+
+def _policy_headers(plan: Plan) -> Headers:
+    policy = plan.policy
+    return [
+        (b"x-guardproxy-policy", policy.name.encode()),
+        (b"x-guardproxy-version", policy.version.encode()),
+    ]
 
 
 def _named(call: Call) -> Headers:

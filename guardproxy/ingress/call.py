@@ -90,7 +90,7 @@ class Call(RequestResponseCycle):
         """Whether the body's end has arrived."""
         return not self.more_body
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytearray:
         """The next bytes of the body, perhaps none.
 
         Raises:
@@ -105,7 +105,7 @@ class Call(RequestResponseCycle):
             self.message_event.clear()
         if self.disconnected:
             raise ClientGone
-        piece, self.body = bytes(self.body), bytearray()
+        piece, self.body = self.body, bytearray()
         return piece
 
     # The answer.

@@ -66,7 +66,7 @@ async def read_body(call: Call, in_flight: InFlight) -> bytes:
 
 
 async def _collect(call: Call, in_flight: InFlight) -> bytes:
-    pieces: list[bytes] = []
+    pieces: list[bytearray] = []
     size = 0
     whole = False
     try:
@@ -79,7 +79,7 @@ async def _collect(call: Call, in_flight: InFlight) -> bytes:
             pieces.append(piece)
             if call.is_whole and not call.body:
                 whole = True
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                return b"".join(pieces)
     finally:
         if not whole:
             in_flight.bytes -= size

@@ -39,6 +39,26 @@ class Metrics:
             "guardproxy_unjudged", "Exchanges with content that no guard looks at, by kind",
             ("what",), registry=registry,
         )  # fmt: skip
+        self.reviews = Counter(
+            "guardproxy_reviews", "Exchanges that a guard leaves to people (controversial: review)",
+            ("policy", "guard"), registry=registry,
+        )  # fmt: skip
+        self.repairs = Counter(
+            "guardproxy_repairs", "Second answers in place of flagged ones: sent, or failed and blocked",
+            ("policy", "how", "result"), registry=registry,
+        )  # fmt: skip
+        self.repair_calls = Counter(
+            "guardproxy_repair_calls", "Further requests to the model for second answers",
+            ("policy",), registry=registry,
+        )  # fmt: skip
+        self.repair_tokens = Counter(
+            "guardproxy_repair_tokens", "Tokens of those requests, as the model server counted",
+            ("policy",), registry=registry,
+        )  # fmt: skip
+        self.repair_seconds = Histogram(
+            "guardproxy_repair_seconds", "Time that making a second answer took",
+            buckets=_SLOW, registry=registry,
+        )  # fmt: skip
         self.fields_dropped = Counter(
             "guardproxy_fields_dropped",
             "Request fields that were not forwarded",
@@ -114,12 +134,39 @@ class Metrics:
             "guardproxy_upstream_failures", "Requests to a model server that got no answer, asked elsewhere where possible",
             ("server",), registry=registry,
         )  # fmt: skip
+        self.image_cache_hits = Counter(
+            "guardproxy_image_cache_hits", "Work on pictures that had been done before, by kind",
+            ("kind",), registry=registry,
+        )  # fmt: skip
+        self.image_cache_misses = Counter(
+            "guardproxy_image_cache_misses", "Work on pictures that had to be done, by kind",
+            ("kind",), registry=registry,
+        )  # fmt: skip
+        self.image_cache_saved = Counter(
+            "guardproxy_image_cache_seconds_saved", "Seconds that the work took when it was done first",
+            ("kind",), registry=registry,
+        )  # fmt: skip
+        self.image_cache_bytes = Gauge(
+            "guardproxy_image_cache_bytes", "Bytes that the cache of pictures holds",
+            registry=registry, multiprocess_mode="livesum",
+        )  # fmt: skip
+        self.backend_state = Gauge(
+            "guardproxy_backend_state", "Circuit of a guard models' server: 0 closed, 1 on trial, 2 open",
+            ("backend",), registry=registry, multiprocess_mode="livemax",
+        )  # fmt: skip
+        self.backend_requests = Counter(
+            "guardproxy_backend_requests", "Requests to a guard models' server by how they ended",
+            ("backend", "result"), registry=registry,
+        )  # fmt: skip
         self.reload_ok.set(1)
         # A counter that begins with its first event shows no increase: these begin at 0.
         for counter, values in (
             (self.policy_reloads, ("ok", "failed")),
             (self.audit_records, ("written", "dropped", "failed")),
             (self.unauthorized, ("no_key", "unknown_key")),
+            (self.image_cache_hits, ("picture",)),
+            (self.image_cache_misses, ("picture",)),
+            (self.image_cache_saved, ("picture",)),
         ):
             for value in values:
                 counter.labels(value)
@@ -141,13 +188,35 @@ class Metrics:
             timer = self._timers[detector] = self.detector_seconds.labels(detector)
         timer.observe(seconds)
 
+    def cache_hit(self, kind: str, saved_s: float) -> None:
+        """Work on a picture was found, that once took so many seconds."""
+        self.bound(self.image_cache_hits, kind).inc()
+        self.bound(self.image_cache_saved, kind).inc(saved_s)
+
+    def cache_missed(self, kind: str) -> None:
+        """Work on a picture was not found."""
+        self.bound(self.image_cache_misses, kind).inc()
+
+    def cache_holds(self, size: int) -> None:
+        """How many bytes the cache holds now."""
+        self.image_cache_bytes.set(size)
+
     def server_is(self, server: str, *, up: bool) -> None:
         """A model server answers, or does not."""
         self.upstream_up.labels(server).set(up)
+        self.upstream_failures.labels(server)  # from 0, as above
 
     def server_failed(self, server: str) -> None:
         """A model server gave no answer."""
         self.upstream_failures.labels(server).inc()
+
+    def backend_is(self, backend: str, state: str) -> None:
+        """The circuit of a guard models' server is `closed`, `half_open` or `open`."""
+        self.backend_state.labels(backend).set(("closed", "half_open", "open").index(state))
+
+    def backend_asked(self, backend: str, result: str) -> None:
+        """A request to a guard models' server ended."""
+        self.backend_requests.labels(backend, result).inc()
 
     def reloaded(self, result: str) -> None:
         """Count a reload of the policies: `ok` or `failed`."""

@@ -335,9 +335,14 @@ class Pool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.limits.connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self), self.target.host, self.target.port, ssl=self._tls
-                )
+                if self.target.socket is not None:
+                    _, connection = await loop.create_unix_connection(
+                        lambda: _Connection(self), self.target.socket
+                    )
+                else:
+                    _, connection = await loop.create_connection(
+                        lambda: _Connection(self), self.target.host, self.target.port, ssl=self._tls
+                    )
         except TimeoutError:
             raise UpstreamTimeout("The model server could not be reached in time") from None
         except OSError:

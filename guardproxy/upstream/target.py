@@ -23,20 +23,27 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the model server is: parsed once from its URL."""
+    """Where the model server is: parsed once from its URL.
+
+    Attributes:
+        socket: Path of a Unix socket that is used in place of host and port.
+    """
 
     host: str
     port: int
     tls: bool
     prefix: str
     host_header: str
+    socket: str | None = None
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """From `http[s]://host[:port][/prefix]`; a trailing `/v1` is taken off."""
+        """From `http[s]://host[:port][/prefix]`, of which a trailing `/v1` is taken off, or `unix:/path`."""
+        if url.startswith("unix:/"):
+            return cls("localhost", 80, tls=False, prefix="", host_header="localhost", socket=url[5:])
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError("upstream.url: expected http://HOST:PORT or https://HOST:PORT")
+            raise SettingsError("upstream.url: expected http://HOST:PORT, https://HOST:PORT or unix:/PATH")
         if "@" in parts.netloc:
             raise SettingsError("upstream.url: no user or password in it; name the key in upstream.key")
         tls = parts.scheme == "https"

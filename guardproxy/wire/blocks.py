@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from guardproxy.core.callids import judged_id
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
-from guardproxy.wire.calls import judged_id
 from guardproxy.wire.dialect import Json
 
 
@@ -24,7 +24,7 @@ class Piece:
         block: Number of the block, in the order in which the upstream began them.
         kind: The channel: `content`, `reasoning`, `refusal` or `tool_arguments`.
         call_id: Of a tool call.
-        part: What of a tool call the text is: `id`, `name` or `arguments`.
+        part: What of a tool call the text is: `id`, `name` or `arguments`; or `border`, which no client sees.
     """
 
     block: int
@@ -57,21 +57,6 @@ class Block:
         return "".join(self.pieces)
 
 
-def text_event(block: int, kind: str, text: str) -> Event:
-    """Text of a block; without text, its beginning."""
-    return Event(0, ((kind, text),) if text else (), Piece(block, kind))
-
-
-def call_events(block: int, call_id: str, name: str) -> list[Event]:
-    """The beginning of a tool call. Its name ends a line, so that it is never read as one word with what follows."""
-    piece = Piece(block, "tool_arguments", call_id, "name")
-    events = [Event(0, (("tool_arguments", f"{name}\n"),), piece)]
-    if judged := judged_id(call_id):
-        piece = Piece(block, "tool_arguments", call_id, "id")
-        events.insert(0, Event(0, (("tool_arguments", f"{judged}\n"),), piece))
-    return events
-
-
 class BlockAnswer(ABC):
     """The client's side of an answer made of blocks; has one choice, number 0.
 
@@ -82,14 +67,59 @@ class BlockAnswer(ABC):
 
     def __init__(self, request: Request, message: str) -> None:
         self.usage: Mapping[str, object] | None = None
+        self.moderation: Json | None = None
         self.is_done = False
         self.request = request
         self.message = message
         self.blocks: list[Block] = []
         self.finish: Finish | None = None
         self.is_cut = False
+        self.is_repaired = False
         self._has_begun = False
         self._open: Block | None = None
+        self._at: int | None = None
+        self._is_new = False
+        self._said: set[str] = set()
+        self._calls: list[int] = []
+
+    def text_events(self, block: int, kind: str, text: str) -> list[Event]:
+        """Text of a block; without text, its beginning.
+
+        A client reads blocks apart: a border stands between their texts, so that no word goes on from one to the
+        other. Calls are judged apart altogether.
+        """
+        self._enter(block)
+        piece = Piece(block, kind)
+        if kind == "tool_arguments":
+            return [Event(0, ((self._lane(block), text),) if text else (), piece)]
+        if not text:
+            return [Event(0, (), piece)]
+        events = [Event(0, ((kind, text),), piece)]
+        if self._is_new and kind in self._said:
+            events.insert(0, Event(0, ((kind, "\n"),), Piece(block, kind, part="border")))
+        self._is_new = False
+        self._said.add(kind)
+        return events
+
+    def call_events(self, block: int, call_id: str, name: str) -> list[Event]:
+        """The beginning of a tool call. Its name ends a line, so that it is never read as one word with what follows."""
+        self._enter(block)
+        lane = self._lane(block)
+        told = [("id", judged)] if (judged := judged_id(call_id)) else []
+        return [
+            Event(0, ((lane, f"{text}\n"),), Piece(block, "tool_arguments", call_id, part))
+            for part, text in (*told, ("name", name))
+        ]
+
+    def _enter(self, block: int) -> None:
+        if block != self._at:
+            self._at, self._is_new = block, True
+
+    def _lane(self, block: int) -> str:
+        if block not in self._calls:
+            self._calls.append(block)
+        number = self._calls.index(block)
+        return f"tool_arguments#{number}" if number else "tool_arguments"
 
     def write(self, events: Sequence[Event], cut: Collection[int], note: Json | None) -> bytes:
         """The released events, and the block message after a cut."""
@@ -101,6 +131,15 @@ class BlockAnswer(ABC):
             self.is_cut = True
             self._tell(out)
         return b"".join(out)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether a block ended it."""
+        return self.is_cut and not self.is_repaired
+
+    def repaired(self, text: str) -> None:
+        """Say this in place of what is cut."""
+        self.message, self.is_repaired, self.finish = text, True, None
 
     def end(self, note: Json) -> bytes:
         """What ends the stream."""
@@ -144,7 +183,7 @@ class BlockAnswer(ABC):
         elif place.part == "name":
             block.name = text.removesuffix("\n")
             out.append(self.opened(block))
-        elif text:
+        elif text and place.part != "border":
             block.pieces.append(text)
             out.append(self.grown(block, text))
 

@@ -9,6 +9,7 @@ import msgspec
 
 from guardproxy.core.content import Message, Request, Tool
 from guardproxy.errors import WireError
+from guardproxy.wire.cut import cut, placed
 from guardproxy.wire.fields import KNOWN_DROPPED, REFUSED, boolean, short_text, wrong
 
 MAX_DEPTH = 64
@@ -25,6 +26,13 @@ def decode(body: bytes) -> Json:
     Raises:
         WireError: Not UTF-8, not JSON, nested too deeply, or not an object.
     """
+    small, cuts = cut(body)
+    value = _parsed(small)
+    # What was cut out must stand for a picture; a text that only looks like one is read as it is.
+    return value if placed(value, cuts) else _parsed(body)
+
+
+def _parsed(body: bytes) -> Json:
     try:
         value = msgspec.json.decode(body)
         # msgspec lets an escaped lone surrogate through as text that cannot be written again.
@@ -70,12 +78,19 @@ def bound_text(request: Request, limit: int, field: str = "messages") -> None:
         )
 
 
-def canonical_json(text: str) -> str:
-    """JSON text written anew, so that no escape hides what a template would decode."""
+def canonical_json(param: str, text: str) -> str:
+    """JSON text written anew, so that no escape hides what a template would decode.
+
+    Raises:
+        WireError: It is not JSON. Python's reader takes what JSON does not have, such as NaN: such text would be
+            decoded behind the guards' back.
+    """
+    if not text:
+        return text
     try:
         return msgspec.json.encode(msgspec.json.decode(text)).decode()
-    except (msgspec.DecodeError, RecursionError, UnicodeError, msgspec.ValidationError):
-        return text
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise WireError(f"{param}: expected a text that is valid JSON", param=param) from None
 
 
 def read_options(

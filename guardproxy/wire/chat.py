@@ -137,7 +137,7 @@ def _part(at: str, value: Json, dropped: list[str]) -> Part:
         image = image.get("url")
     if "uuid" in value:
         dropped.append("uuid")
-    if not isinstance(image, str):
+    if not isinstance(image, str | memoryview):
         raise wrong(f"{at}.image_url.url", "a string", image)
     if detail not in (None, "auto", "low", "high", "original"):
         raise WireError(f"{at}.image_url.detail: expected auto, low or high", param=f"{at}.image_url.detail")
@@ -167,7 +167,7 @@ def _tool_calls(place: str, value: object) -> Iterator[ToolCall]:
         name, arguments = identifier(f"{at}.function.name", function.get("name")), function.get("arguments")
         if not isinstance(arguments, str):
             raise wrong(f"{at}.function.arguments", "a string", arguments)
-        yield ToolCall(call_id, name, canonical_json(arguments))
+        yield ToolCall(call_id, name, canonical_json(f"{at}.function.arguments", arguments))
 
 
 def _tools(value: object, dropped: list[str]) -> tuple[Tool, ...]:

@@ -13,56 +13,11 @@ from msgspec import UNSET, Struct, UnsetType
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
-from guardproxy.wire.calls import judged_id
+from guardproxy.wire.chat_choice import Choices, WireChoice, WireText, own_choice, rewritten
+from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import fault
-from guardproxy.wire.reading import scrubbed_usage, word_of
+from guardproxy.wire.reading import is_word
 from guardproxy.wire.sse import DONE
-
-Json = dict[str, object]
-
-
-class WireFunction(Struct, omit_defaults=True):
-    name: str | None | UnsetType = UNSET
-    arguments: str | None | UnsetType = UNSET
-
-
-class WireToolCall(Struct, omit_defaults=True):
-    index: int | UnsetType = UNSET
-    id: str | None | UnsetType = UNSET
-    type: str | None | UnsetType = UNSET
-    function: WireFunction | None | UnsetType = UNSET
-
-
-class WireText(Struct, omit_defaults=True):
-    """A message or a delta: every channel of text that a client can be given."""
-
-    role: str | UnsetType = UNSET
-    content: str | None | UnsetType = UNSET
-    reasoning: str | None | UnsetType = UNSET
-    reasoning_content: str | None | UnsetType = UNSET
-    refusal: str | None | UnsetType = UNSET
-    tool_calls: list[WireToolCall] | None | UnsetType = UNSET
-    function_call: WireFunction | None | UnsetType = UNSET
-
-
-class WireLogprob(Struct):
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-    top_logprobs: list[Json] = []
-
-
-class WireLogprobs(Struct):
-    content: list[WireLogprob] | None = None
-
-
-class WireChoice(Struct, omit_defaults=True):
-    index: int
-    delta: WireText | UnsetType = UNSET
-    message: WireText | UnsetType = UNSET
-    logprobs: WireLogprobs | None | UnsetType = UNSET
-    finish_reason: str | None | UnsetType = UNSET
-    stop_reason: str | int | None | UnsetType = UNSET
 
 
 class WireError(Struct):
@@ -83,6 +38,7 @@ class WireAnswer(Struct, omit_defaults=True):
     service_tier: str | None | UnsetType = UNSET
     error: WireError | None | UnsetType = UNSET
     guardproxy: Json | UnsetType = UNSET
+    moderation: Json | UnsetType = UNSET
 
 
 _answer_decoder = msgspec.json.Decoder(WireAnswer)
@@ -96,111 +52,6 @@ def read(data: bytes) -> WireAnswer:
         msgspec.DecodeError: Not JSON, or a field has another type than a chat answer's.
     """
     return _answer_decoder.decode(data)
-
-
-def texts_of(text: WireText) -> tuple[tuple[str, str], ...]:
-    """`(channel, text)` pairs of a message or delta."""
-    found: list[tuple[str, str]] = []
-    if text.content:
-        found.append(("content", text.content))
-    for value in (text.reasoning, text.reasoning_content):
-        if value:
-            found.append(("reasoning", value))
-    if text.refusal:
-        found.append(("refusal", text.refusal))
-    for call in text.tool_calls or ():
-        if judged := judged_id(call.id or ""):
-            found.append(("tool_arguments", f"{judged}\n"))
-        if call.function:
-            found.append(("tool_arguments", _call_text(call.function)))
-    if text.function_call:
-        found.append(("tool_arguments", _call_text(text.function_call)))
-    return tuple(found)
-
-
-def _call_text(function: WireFunction) -> str:
-    # A name ends its line: so that a name and the arguments after it are never read as one word.
-    return (f"{function.name}\n" if function.name else "") + (function.arguments or "")
-
-
-def events_of(answer: WireAnswer) -> Iterable[Event]:
-    """One gate event for each choice of a chunk or body."""
-    for choice in answer.choices or ():
-        text = choice.delta if choice.delta is not UNSET else choice.message
-        if choice.logprobs:
-            _keep_spelled(choice.logprobs, "" if text is UNSET else text.content or "")
-        yield Event(
-            choice.index,
-            () if text is UNSET else texts_of(text),
-            choice,
-            choice.finish_reason or None,
-        )
-
-
-def _keep_spelled(logprobs: WireLogprobs, content: str) -> None:
-    """Leave only the tokens that spell the content they came with.
-
-    vLLM sends a tool call's raw text as logprobs on chunks without any text: tokens that no
-    judged text stands for would pass beside the gate.
-    """
-    at = 0
-    for index, token in enumerate(logprobs.content or ()):
-        if not content.startswith(token.token, at) or at >= len(content):
-            logprobs.content = (logprobs.content or [])[:index]
-            return
-        token.bytes = list(token.token.encode("utf-8", "replace"))
-        token.top_logprobs = []
-        at += len(token.token)
-
-
-def rewritten(event: Event) -> WireChoice:
-    """The choice of an event as it may be sent: with its redactions and without their logprobs."""
-    choice = event.payload
-    assert isinstance(choice, WireChoice)
-    if not event.altered:
-        return choice
-    texts = iter(event.texts)
-    text = choice.delta if choice.delta is not UNSET else choice.message
-    if text is not UNSET:
-        _put_texts(text, dict_of_lists(texts))
-    if choice.logprobs is not UNSET:
-        choice.logprobs = None
-    return choice
-
-
-def dict_of_lists(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Values of each channel, in order."""
-    grouped: dict[str, list[str]] = {}
-    for channel, text in pairs:
-        grouped.setdefault(channel, []).append(text)
-    return grouped
-
-
-def _put_texts(text: WireText, changed: Mapping[str, list[str]]) -> None:
-    if text.content:
-        text.content = changed["content"][0]
-    reasoning = iter(changed.get("reasoning", ()))
-    if text.reasoning:
-        text.reasoning = next(reasoning)
-    if text.reasoning_content:
-        text.reasoning_content = next(reasoning)
-    if text.refusal:
-        text.refusal = changed["refusal"][0]
-    arguments = iter(changed.get("tool_arguments", ()))
-    for call in text.tool_calls or ():
-        if judged_id(call.id or ""):
-            call.id = next(arguments).removesuffix("\n")
-        if call.function:
-            _put_arguments(call.function, next(arguments))
-    if text.function_call:
-        _put_arguments(text.function_call, next(arguments))
-
-
-def _put_arguments(function: WireFunction, value: str) -> None:
-    if function.name:
-        function.name, _, value = value.partition("\n")
-    if function.arguments is not UNSET:
-        function.arguments = value
 
 
 def chunk(head: WireAnswer, choices: list[WireChoice], model: str, note: Json | None = None) -> bytes:
@@ -218,19 +69,32 @@ def chunk(head: WireAnswer, choices: list[WireChoice], model: str, note: Json | 
     return b"data: " + _encode(answer) + b"\n\n"
 
 
-OBJECTS = ("chat.completion", "chat.completion.chunk")
-
-
 def _headed(head: WireAnswer, choices: list[WireChoice], model: str) -> WireAnswer:
     return WireAnswer(
         id=head.id,
-        object=head.object if head.object in OBJECTS else UNSET,
+        object=head.object,
         created=head.created,
         model=model,
         choices=choices,
         system_fingerprint=head.system_fingerprint,
         service_tier=head.service_tier,
     )
+
+
+def _named_head(answer: WireAnswer, kind: str) -> WireAnswer:
+    """The head of an answer, with what the server says of it as words only."""
+    return WireAnswer(
+        id=_word(answer.id),
+        object=kind,
+        created=answer.created,
+        usage=answer.usage,
+        system_fingerprint=_word(answer.system_fingerprint),
+        service_tier=_word(answer.service_tier),
+    )
+
+
+def _word(value: str | UnsetType | None) -> str | UnsetType:
+    return value if is_word(value) else UNSET
 
 
 def usage_chunk(head: WireAnswer, usage: Json | None, model: str, note: Json) -> bytes:
@@ -241,34 +105,20 @@ def usage_chunk(head: WireAnswer, usage: Json | None, model: str, note: Json) ->
     return b"data: " + _encode(answer) + b"\n\n"
 
 
-def _plain(head: WireAnswer) -> WireAnswer:
-    """The head of an answer without anything that could be words."""
-    for field in ("id", "system_fingerprint", "service_tier"):
-        value = getattr(head, field)
-        if value is not UNSET:
-            setattr(head, field, word_of(value) or (UNSET if field == "id" else None))
-    return head
+def scrubbed_usage(usage: Mapping[str, object] | None) -> Json | None:
+    """Only the counts that OpenAI defines, and only numbers."""
+    if usage is None:
+        return None
+    counts: Json = {k: usage[k] for k in _COUNTS if isinstance(usage.get(k), int)}
+    for field in _DETAILS:
+        details = usage.get(field)
+        if isinstance(details, dict):
+            counts[field] = {k: v for k, v in details.items() if is_word(k) and isinstance(v, int)}
+    return counts
 
 
-def block_choice(index: int, message: str, *, streamed: bool) -> WireChoice:
-    """A choice that the proxy blocked: the message, `content_filter`, no tool calls, no logprobs."""
-    if streamed:
-        return WireChoice(
-            index, delta=WireText(content=message), logprobs=None, finish_reason="content_filter"
-        )
-    text = WireText(role="assistant", content=message, refusal=None)
-    return WireChoice(index, message=text, logprobs=None, finish_reason="content_filter")
-
-
-def body(head: WireAnswer, choices: list[WireChoice], model: str, note: Json) -> bytes:
-    """A buffered answer with the `guardproxy` key."""
-    answer = _headed(head, choices, model)
-    usage = head.usage
-    answer.usage = UNSET if usage is UNSET else scrubbed_usage(usage)
-    answer.guardproxy = note
-    return _encode(answer)
-
-
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 FINISHES = frozenset(("stop", "length", "tool_calls", "function_call", "content_filter"))
 _EMPTY: Json = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
@@ -283,10 +133,13 @@ class ChatAnswer:
 
     def __init__(self, request: Request, message: str) -> None:
         self.usage: Mapping[str, object] | None = None
+        self.moderation: Json | None = None
         self.is_done = False
         self._request = request
         self._message = message
+        self._finish = "content_filter"
         self._head = WireAnswer()
+        self._choices = Choices(request.n)
         self._told: set[int] = set()
         self._has_written = False
 
@@ -296,19 +149,20 @@ class ChatAnswer:
             self.is_done = True
             return ()
         answer = read_answer(data)
-        if self._head.id is UNSET:
-            self._head = _plain(answer)
+        if self._head.object is UNSET:
+            self._head = _named_head(answer, "chat.completion.chunk")
         if answer.usage:
-            self.usage = answer.usage
-        return events_of(answer)
+            self.usage = scrubbed_usage(answer.usage)
+        return self._choices.events(answer.choices or ())
 
     def take_body(self, data: bytes) -> Iterable[Event]:
         """Read an answer in one piece."""
-        self._head = answer = _plain(read_answer(data))
-        self.usage = answer.usage or None
+        answer = read_answer(data)
+        self._head = _named_head(answer, "chat.completion")
+        self.usage = scrubbed_usage(answer.usage or None)
         if not answer.choices:
             raise UpstreamError("The model server's answer has no choices")
-        return events_of(answer)
+        return self._choices.events(answer.choices, is_whole=True)
 
     def write(self, events: Sequence[Event], cut: Collection[int], note: Json | None) -> bytes:
         """Chunks for released events, and the block message of choices that were cut."""
@@ -319,7 +173,7 @@ class ChatAnswer:
             if index not in self._told:
                 self._told.add(index)
                 text = ("\n\n" if self._has_written else "") + self._message
-                choices.append(block_choice(index, text, streamed=True))
+                choices.append(own_choice(index, text, self._finish, streamed=True))
         if note is None or self._request.include_usage or not choices:
             return b"".join([chunk(self._head, [c], self._request.model) for c in choices])
         *others, last = choices
@@ -328,29 +182,38 @@ class ChatAnswer:
 
     def end(self, note: Json) -> bytes:
         """`[DONE]`, after the usage if the client wants it."""
+        told = b""
+        if self.moderation is not None:
+            answer = _headed(self._head, [], self._request.model)
+            answer.moderation = self.moderation
+            told = b"data: " + _encode(answer) + b"\n\n"
         if not self._request.include_usage:
-            return DONE
+            return told + DONE
         usage = None if self.usage is None else dict(self.usage)
-        return usage_chunk(self._head, usage, self._request.model, note) + DONE
+        return told + usage_chunk(self._head, usage, self._request.model, note) + DONE
 
     def body(self, events: Sequence[Event], cut: Collection[int], note: Json) -> bytes:
         """The answer in one piece."""
         released = {e.choice: self._allowed(rewritten(e)) for e in events}
-        blocked = {i: block_choice(i, self._message, streamed=False) for i in cut}
+        blocked = {i: own_choice(i, self._message, self._finish, streamed=False) for i in cut}
         choices = released | blocked
-        return body(self._head, [choices[i] for i in sorted(choices)], self._request.model, note)
+        answer = _headed(self._head, [choices[i] for i in sorted(choices)], self._request.model)
+        answer.usage = UNSET if self._head.usage is UNSET else scrubbed_usage(self._head.usage)
+        answer.guardproxy, answer.moderation = note, self.moderation or UNSET
+        return _encode(answer)
 
     def _allowed(self, choice: WireChoice) -> WireChoice:
-        # All are told by the server; none may carry words of its own.
-        text = choice.delta if choice.delta is not UNSET else choice.message
-        if text is not UNSET:
-            _plain_text(text)
+        # Both are told by the server; neither may carry words of its own.
         if choice.finish_reason and choice.finish_reason not in FINISHES:
             choice.finish_reason = "stop"
         reason = choice.stop_reason
         if isinstance(reason, str) and reason not in stops_of(self._request):
             choice.stop_reason = None
         return choice
+
+    def repaired(self, text: str) -> None:
+        """Say this in place of choices that are cut."""
+        self._message, self._finish = text, "stop"
 
     def broken(self, message: str, code: str) -> bytes:
         """An error event and the end."""
@@ -369,14 +232,6 @@ class ChatAnswer:
         starts = (WireChoice(i, delta=first, finish_reason=None) for i in choices)
         opening = b"".join([chunk(self._head, [c], request.model) for c in starts])
         return opening + self.write((), choices, note) + self.end(note)
-
-
-def _plain_text(text: WireText) -> None:
-    if text.role is not UNSET:
-        text.role = "assistant"
-    for call in text.tool_calls or ():
-        if call.type:
-            call.type = "function"
 
 
 def stops_of(request: Request) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def _content(message: Message) -> object:
 def _part(part: TextPart | ImagePart) -> Json:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    image: Json = {"url": part.url}
+    image: Json = {"url": msgspec.Raw(part.sent)}
     if part.detail is not None:
         image["detail"] = part.detail
     return {"type": "image_url", "image_url": image}

@@ -9,18 +9,17 @@ import msgspec
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
-from guardproxy.wire.chat_answer import FINISHES
+from guardproxy.wire.chat_answer import FINISHES, scrubbed_usage
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import fault
 from guardproxy.wire.reading import (
+    expect_choices,
     integer_of,
     is_object,
-    number_of,
     objects,
+    plain,
     read_object,
-    scrubbed_usage,
     text_of,
-    word_of,
 )
 from guardproxy.wire.sse import DONE
 
@@ -35,11 +34,13 @@ class CompletionAnswer:
 
     def __init__(self, request: Request, message: str) -> None:
         self.usage: Mapping[str, object] | None = None
+        self.moderation: Json | None = None
         self.is_done = False
         self._request = request
         self._message = message
-        self._id: str | None = None
-        self._created: int | float | None = None
+        self._finish = "content_filter"
+        self._id: object = None
+        self._created: object = None
         self._told: set[int] = set()
         self._has_written = False
 
@@ -48,24 +49,26 @@ class CompletionAnswer:
         if data == b"[DONE]":
             self.is_done = True
             return ()
-        return self._events(read_object(data))
+        return self._events(read_object(data), is_whole=False)
 
     def take_body(self, data: bytes) -> Iterable[Event]:
         """Read an answer in one piece."""
-        events = self._events(read_object(data))
+        events = self._events(read_object(data), is_whole=True)
         if not events:
             raise UpstreamError("The model server's answer has no choices")
         return events
 
-    def _events(self, answer: Json) -> list[Event]:
+    def _events(self, answer: Json, *, is_whole: bool) -> list[Event]:
         if answer.get("error"):
             raise UpstreamError("The model server failed in the middle of its answer")
         if self._id is None:
-            self._id, self._created = word_of(answer.get("id")), number_of(answer.get("created"))
+            self._id, self._created = plain(answer.get("id")), plain(answer.get("created"))
         usage = answer.get("usage")
         if is_object(usage):
             self.usage = scrubbed_usage(usage)
-        return [_event(choice) for choice in objects(answer, "choices")]
+        events = [_event(choice) for choice in objects(answer, "choices")]
+        expect_choices([e.choice for e in events], self._request.n, is_whole=is_whole)
+        return events
 
     def write(self, events: Sequence[Event], cut: Collection[int], note: Json | None) -> bytes:
         """Chunks for released events, and the block message of choices that were cut."""
@@ -75,7 +78,7 @@ class CompletionAnswer:
             if index not in self._told:
                 self._told.add(index)
                 text = ("\n\n" if self._has_written else "") + self._message
-                choices.append(_written(index, text, "content_filter"))
+                choices.append(_written(index, text, self._finish))
         last = len(choices) - 1
         tells = note is not None and not self._request.include_usage
         return b"".join(
@@ -92,9 +95,13 @@ class CompletionAnswer:
     def body(self, events: Sequence[Event], cut: Collection[int], note: Json) -> bytes:
         """The answer in one piece."""
         choices = {e.choice: _choice(e) for e in events}
-        choices |= {i: _written(i, self._message, "content_filter") for i in cut}
+        choices |= {i: _written(i, self._message, self._finish) for i in cut}
         told = [choices[i] for i in sorted(choices)]
         return msgspec.json.encode(self._answer(told) | {"usage": self.usage, "guardproxy": note})
+
+    def repaired(self, text: str) -> None:
+        """Say this in place of choices that are cut."""
+        self._message, self._finish = text, "stop"
 
     def broken(self, message: str, code: str) -> bytes:
         """An error event and the end."""

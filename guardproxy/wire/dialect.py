@@ -20,6 +20,8 @@ class Answer(Protocol):
 
     usage: Mapping[str, object] | None
     """Token counts as last told: `prompt_tokens`, `completion_tokens`, `total_tokens`."""
+    moderation: Json | None
+    """The verdict, told at the end in OpenAI's own field where the dialect has it."""
     is_done: bool
     """Whether a stream has said that it ends."""
 
@@ -51,6 +53,9 @@ class Answer(Protocol):
 
     def body(self, events: Sequence[Event], cut: Collection[int], note: Json) -> bytes:
         """The answer in one piece."""
+
+    def repaired(self, text: str) -> None:
+        """Say this, as an answer that ended by itself, in place of choices that are cut."""
 
     def broken(self, message: str, code: str) -> bytes:
         """What ends a stream that a fault breaks off."""

@@ -6,6 +6,9 @@ import re
 
 import msgspec
 
+_ECHO = re.compile(r"""[\[{(,]?\s*(?:["']input["']\s*:|input_value\s*=).*""", re.DOTALL)
+"""Where pydantic begins to repeat what it was given: for a fault of the whole body that is the whole body."""
+_PARAM = re.compile(r"[\w.\[\]-]{1,128}")
 _PATH = re.compile(r"(?:(?<=^)|(?<=[\s'\"(=:]))(?:/[\w.@+-]+){2,}/?|[A-Za-z]:\\[^\s'\"]+")
 
 
@@ -31,8 +34,8 @@ def type_for(status: int) -> str:
 
 
 def scrub(message: str, limit: int = 500) -> str:
-    """An upstream's message without file paths, at most `limit` characters."""
-    return _PATH.sub("[path]", message)[:limit]
+    """An upstream's message without file paths and without an echo of its request, at most `limit` characters."""
+    return _PATH.sub("[path]", _ECHO.sub("", message))[:limit]
 
 
 def upstream_message(body: bytes) -> tuple[str, str | None]:
@@ -47,6 +50,6 @@ def upstream_message(body: bytes) -> tuple[str, str | None]:
         message, param = error.get("message"), error.get("param")
         return (
             scrub(message) if isinstance(message, str) and message else fallback,
-            param if isinstance(param, str) else None,
+            param if isinstance(param, str) and _PARAM.fullmatch(param) else None,
         )
     return (scrub(error) if isinstance(error, str) and error else fallback), None

@@ -9,6 +9,7 @@ from guardproxy.errors import WireError
 MAX_N = 4
 MAX_STOP = 4
 MAX_STOP_CHARS = 256
+_HUGE = 10**18
 
 REFUSED = frozenset(
     (
@@ -53,6 +54,11 @@ def wrong(param: str, expected: str, value: object) -> WireError:
     return WireError(f"{param}: expected {expected}, got {kind_of(value)}", param=param)
 
 
+def _shown(value: float) -> str:
+    # Python writes an integer of thousands of digits as neither a float nor a string.
+    return f"{value:g}" if abs(value) < _HUGE else "a number beyond all bounds"
+
+
 def number(low: float, high: float) -> Callable[[str, object], object]:
     """A number in `[low, high]`."""
 
@@ -60,7 +66,7 @@ def number(low: float, high: float) -> Callable[[str, object], object]:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong(param, "a number", value)
         if not low <= value <= high:
-            raise WireError(f"{param}: must be in [{low:g}, {high:g}], got {value:g}", param=param)
+            raise WireError(f"{param}: must be in [{low:g}, {high:g}], got {_shown(value)}", param=param)
         return value
 
     return read
@@ -73,7 +79,7 @@ def integer(low: int, high: int) -> Callable[[str, object], object]:
         if isinstance(value, bool) or not isinstance(value, int):
             raise wrong(param, "an integer", value)
         if not low <= value <= high:
-            raise WireError(f"{param}: must be in [{low}, {high}], got {value}", param=param)
+            raise WireError(f"{param}: must be in [{low}, {high}], got {_shown(value)}", param=param)
         return value
 
     return read

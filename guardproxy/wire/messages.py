@@ -309,8 +309,9 @@ def _turn_body(turn: Message) -> Json:
 def _part_body(part: Part) -> Json:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    media, _, encoded = part.url.removeprefix("data:").partition(";base64,")
-    return {"type": "image", "source": {"type": "base64", "media_type": media, "data": encoded}}
+    media, _, encoded = part.sent[6:].partition(b";base64,")
+    source = {"type": "base64", "media_type": media.decode("ascii"), "data": msgspec.Raw(b'"' + encoded)}
+    return {"type": "image", "source": source}
 
 
 def _tool_body(tool: Tool) -> Json:

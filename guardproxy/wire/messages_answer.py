@@ -9,7 +9,7 @@ import msgspec
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
-from guardproxy.wire.blocks import Block, BlockAnswer, Finish, call_events, text_event
+from guardproxy.wire.blocks import Block, BlockAnswer, Finish
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.fault_body import type_for
 from guardproxy.wire.reading import (
@@ -18,9 +18,9 @@ from guardproxy.wire.reading import (
     integer_of,
     is_object,
     objects,
+    plain,
     read_object,
     text_of,
-    word_of,
 )
 
 _KINDS = {"text": "content", "thinking": "reasoning", "tool_use": "tool_arguments"}
@@ -66,9 +66,9 @@ class MessagesAnswer(BlockAnswer):
                 raise UpstreamError(UNREADABLE)
             known = _DELTAS.get(str(delta.get("type")))  # others, such as signatures, are not passed on
             index = integer_of(event, "index")
-            return [] if known is None else [text_event(index, known[0], text_of(delta, known[1]))]
+            return [] if known is None else self.text_events(index, known[0], text_of(delta, known[1]))
         if kind == "content_block_start":
-            return list(_begun(integer_of(event, "index"), event.get("content_block")))
+            return list(self._begun(integer_of(event, "index"), event.get("content_block")))
         if kind == "message_start":
             self._take_head(event.get("message"))
         elif kind == "message_delta":
@@ -86,13 +86,28 @@ class MessagesAnswer(BlockAnswer):
         if message.get("type") == "error":
             raise UpstreamError("The model server failed to answer")
         self._take_head(message)
-        events = [e for i, block in enumerate(objects(message, "content")) for e in _begun(i, block)]
+        events = [e for i, block in enumerate(objects(message, "content")) for e in self._begun(i, block)]
         return [*events, self._end(message)]
+
+    def _begun(self, index: int, block: object) -> Iterator[Event]:
+        """The events of a block as it begins, with what it holds already."""
+        if not is_object(block):
+            raise UpstreamError(UNREADABLE)
+        kind = _KINDS.get(str(block.get("type")))
+        if kind is None:  # such as thinking that was redacted: not passed on
+            return
+        if kind == "tool_arguments":
+            yield from self.call_events(index, text_of(block, "id"), text_of(block, "name"))
+            given = block.get("input")
+            if given:
+                yield from self.text_events(index, kind, msgspec.json.encode(given).decode())
+            return
+        yield from self.text_events(index, kind, text_of(block, _FIELDS[kind]))
 
     def _take_head(self, message: object) -> None:
         if not is_object(message):
             raise UpstreamError(UNREADABLE)
-        self._id = word_of(message.get("id")) or ""
+        self._id = str(plain(message.get("id")) or "")
         self._take_usage(message.get("usage"))
 
     def _take_usage(self, usage: object) -> None:
@@ -167,7 +182,7 @@ class MessagesAnswer(BlockAnswer):
         return self.body((), (0,), note)
 
     def _why(self) -> tuple[str, str | None]:
-        if self.is_cut:
+        if self.is_filtered:
             return "refusal", None
         finish = self.finish or Finish("end_turn")
         return finish.reason, finish.detail
@@ -185,22 +200,6 @@ class MessagesAnswer(BlockAnswer):
 
     def _index(self, block: Block) -> int:
         return next(i for i, b in enumerate(self.blocks) if b is block)
-
-
-def _begun(index: int, block: object) -> Iterator[Event]:
-    """The events of a block as it begins, with what it holds already."""
-    if not is_object(block):
-        raise UpstreamError(UNREADABLE)
-    kind = _KINDS.get(str(block.get("type")))
-    if kind is None:  # such as thinking that was redacted: not passed on
-        return
-    if kind == "tool_arguments":
-        yield from call_events(index, text_of(block, "id"), text_of(block, "name"))
-        given = block.get("input")
-        if given:
-            yield text_event(index, kind, msgspec.json.encode(given).decode())
-        return
-    yield text_event(index, kind, text_of(block, _FIELDS[kind]))
 
 
 def _block(block: Block, text: str) -> Json:

@@ -1,11 +1,9 @@
-"""Reads an upstream's JSON where its shape varies: a field is what it should be, or the answer is unreadable.
-
-What no guard looks at, such as ids and counts, is passed on only as what it says it is: never as free text.
-"""
+"""Reads an upstream's JSON where its shape varies: a field is what it should be, or the answer is unreadable."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import msgspec
@@ -14,7 +12,7 @@ from guardproxy.errors import UpstreamError
 from guardproxy.wire.dialect import Json
 
 UNREADABLE = "The model server's answer cannot be read"
-_WORD = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
+_WORD = re.compile(r"[\w.:\-]{1,128}", re.ASCII)
 
 
 def read_object(data: bytes) -> Json:
@@ -65,6 +63,22 @@ def integer_of(parent: Json, field: str) -> int:
     return value
 
 
+def is_word(value: object) -> TypeGuard[str]:
+    """Whether it is a name, as servers call themselves and their answers, and no text."""
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None
+
+
+def plain(value: object) -> object:
+    """A number or a word as it is; None in place of anything that could hold text."""
+    return value if isinstance(value, (int, float)) or is_word(value) else None
+
+
+def expect_choices(numbers: Sequence[int], n: int, *, is_whole: bool) -> None:
+    """Raise an `UpstreamError` at choices that were not asked for, or at one that a whole answer has twice."""
+    if not all(0 <= i < n for i in numbers) or (is_whole and len(set(numbers)) < len(numbers)):
+        raise UpstreamError(UNREADABLE)
+
+
 def counts(usage: object, asked: str, answered: str) -> Json | None:
     """Token counts under their common names, from a dialect's."""
     if not is_object(usage):
@@ -72,32 +86,3 @@ def counts(usage: object, asked: str, answered: str) -> Json | None:
     given = (usage.get(name) for name in (asked, answered))
     one, two = (v if isinstance(v, int) and not isinstance(v, bool) else 0 for v in given)
     return {"prompt_tokens": one, "completion_tokens": two, "total_tokens": one + two}
-
-
-def word_of(value: object) -> str | None:
-    """An id, a fingerprint or a tier, as servers make them; None if it is anything else."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
-
-
-def number_of(value: object) -> int | float | None:
-    """A number; None if it is anything else."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def numbers_of(value: object) -> Json | None:
-    """The numbers of an object, by their names; None if it is no object."""
-    if not is_object(value):
-        return None
-    return {k: v for k, v in value.items() if word_of(k) and (v is None or number_of(v) is not None)}
-
-
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
-
-
-def scrubbed_usage(usage: Json | None) -> Json | None:
-    """Only the counts that OpenAI defines, and only numbers."""
-    if usage is None:
-        return None
-    told: Json = {k: number_of(v) for k, v in usage.items() if k in _COUNTS}
-    return told | {k: numbers_of(v) for k, v in usage.items() if k in _DETAILS}

@@ -161,7 +161,7 @@ def _item(at: str, item: object, dropped: list[str]) -> Message | None:
         call = ToolCall(
             identifier(f"{at}.call_id", item.get("call_id")),
             identifier(f"{at}.name", item.get("name")),
-            canonical_json(arguments),
+            canonical_json(f"{at}.arguments", arguments),
         )
         return Message("assistant", (), at, tool_calls=(call,))
     if kind == "function_call_output":
@@ -207,7 +207,7 @@ def _part(at: str, part: object, dropped: list[str]) -> Part:
     if isinstance(part, dict) and kind == "input_image":
         drop(dropped, *(k for k in part if k not in ("type", "image_url", "detail")))
         url, detail = part.get("image_url"), part.get("detail")
-        if not isinstance(url, str):
+        if not isinstance(url, str | memoryview):
             raise wrong(f"{at}.image_url", "a string", url)
         if detail not in (None, "auto", "low", "high", "original"):
             raise WireError(f"{at}.detail: expected auto, low or high", param=f"{at}.detail")
@@ -295,7 +295,7 @@ def _text(turn: Message) -> str:
 def _part_body(part: Part) -> Json:
     if isinstance(part, TextPart):
         return {"type": "input_text", "text": part.text}
-    return {"type": "input_image", "image_url": part.url, "detail": part.detail or "auto"}
+    return {"type": "input_image", "image_url": msgspec.Raw(part.sent), "detail": part.detail or "auto"}
 
 
 def _tool_body(tool: Tool) -> Json:

@@ -9,30 +9,22 @@ import msgspec
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
-from guardproxy.wire.blocks import Block, BlockAnswer, Finish, call_events, text_event
+from guardproxy.wire.blocks import Block, BlockAnswer, Finish
 from guardproxy.wire.dialect import Json
 from guardproxy.wire.reading import (
     UNREADABLE,
     counts,
     integer_of,
     is_object,
-    number_of,
     objects,
+    plain,
     read_object,
     text_of,
-    word_of,
 )
 
-_NUMBERS = (
-    "created_at",
-    "temperature",
-    "top_p",
-    "max_output_tokens",
-    "presence_penalty",
-    "frequency_penalty",
-)
-_WORDS = ("id", "service_tier")
-"""Fields of the upstream's answer that a client is given: what the model cannot write to."""
+_KEPT = ("id", "created_at", "temperature", "top_p", "max_output_tokens", "presence_penalty", "frequency_penalty",
+         "service_tier")  # fmt: skip
+"""Fields of the upstream's answer that a client is given: scalars that the model cannot write to."""
 _DELTAS = {
     "response.output_text.delta": "content",
     "response.refusal.delta": "refusal",
@@ -86,8 +78,7 @@ class ResponsesAnswer(BlockAnswer):
 
     def _take_head(self, response: object) -> None:
         if is_object(response):
-            self._head = {k: number_of(response.get(k)) for k in _NUMBERS}
-            self._head |= {k: word_of(response.get(k)) for k in _WORDS}
+            self._head = {k: plain(response.get(k)) for k in _KEPT}
 
     def _end(self, response: object) -> Event:
         if not is_object(response):
@@ -112,7 +103,7 @@ class ResponsesAnswer(BlockAnswer):
     def _text(self, index: int, kind: str, text: str) -> list[Event]:
         number = self._numbers.setdefault((index, kind), len(self._numbers))
         self._came[number] = self._came.get(number, 0) + len(text)
-        return [text_event(number, kind, text)]
+        return self.text_events(number, kind, text)
 
     def _rest(self, index: int, kind: str, text: str) -> list[Event]:
         """What an item says in the end and no delta said before."""
@@ -126,12 +117,15 @@ class ResponsesAnswer(BlockAnswer):
         if kind == "function_call":
             if (index, "tool_arguments") not in self._numbers:
                 number = self._numbers[index, "tool_arguments"] = len(self._numbers)
-                yield from call_events(number, text_of(item, "call_id"), text_of(item, "name"))
+                yield from self.call_events(number, text_of(item, "call_id"), text_of(item, "name"))
             yield from self._rest(index, "tool_arguments", text_of(item, "arguments"))
         elif kind == "message":
-            for part in objects(item, "content"):
-                said = "refusal" if part.get("type") == "refusal" else "content"
-                yield from self._rest(index, said, text_of(part, "refusal" if said == "refusal" else "text"))
+            parts = objects(item, "content")
+            for said, field in (("content", "text"), ("refusal", "refusal")):
+                whole = "".join(
+                    text_of(p, field) for p in parts if (p.get("type") == "refusal") == (said == "refusal")
+                )
+                yield from self._rest(index, said, whole)
         elif kind == "reasoning":
             thought = "".join(
                 text_of(p, "text") for p in (*objects(item, "summary"), *objects(item, "content"))
@@ -176,7 +170,7 @@ class ResponsesAnswer(BlockAnswer):
     def ending(self, note: Json) -> bytes:
         """The whole response."""
         finish = self.finish or Finish("completed")
-        kind = "incomplete" if self.is_cut else finish.reason
+        kind = "incomplete" if self.is_filtered else finish.reason
         return self._event(f"response.{kind}", response=self._final(note))
 
     def whole(self, note: Json) -> bytes:
@@ -197,12 +191,12 @@ class ResponsesAnswer(BlockAnswer):
 
     @property
     def _status(self) -> str:
-        return "incomplete" if self.is_cut else "completed"
+        return "incomplete" if self.is_filtered else "completed"
 
     def _final(self, note: Json) -> Json:
         finish = self.finish or Finish("completed")
-        status = "incomplete" if self.is_cut else finish.reason
-        response = self._response(status, "content_filter" if self.is_cut else finish.detail)
+        status = "incomplete" if self.is_filtered else finish.reason
+        response = self._response(status, "content_filter" if self.is_filtered else finish.detail)
         response["output"] = [self._item_body(b, self._status, b.text) for b in self.blocks]
         response["usage"] = self._usage()
         response["guardproxy"] = note

@@ -35,10 +35,13 @@ followed: none of them is the client's affair. A 502 is tried again by the SDKs.
 
 _PASSED = (b"retry-after", b"retry-after-ms", b"x-should-retry")
 _PASSED_PREFIX = b"x-ratelimit-"
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+QUOTE_CHARS = 16
+"""So many characters in a row, white space left out, that stand in the policy's own texts, too, are a quotation of them."""
 
 
 def told_of(
-    status: int, headers: Mapping[bytes, bytes], body: bytes, names: Mapping[str, str]
+    status: int, headers: Mapping[bytes, bytes], body: bytes, names: Mapping[str, str], hidden: str = ""
 ) -> UpstreamError:
     """The error as the client is told it.
 
@@ -47,9 +50,12 @@ def told_of(
         headers: The upstream's; names in lower case.
         body: The beginning of it.
         names: The upstream's own words to the public ones, such as the name of the model.
+        hidden: The policy's own texts in the request: words that quote them are not passed on.
     """
     told = TABLE.get(status, OTHERS)
     message, param = upstream_message(body)
+    if _quotes(message, hidden):
+        message = "The model server does not accept the request"
     for own, public in names.items():
         message = public.join(re.split(rf"(?<![\w/.-]){re.escape(own)}(?![\w/-])", message))
     return UpstreamError(
@@ -59,6 +65,16 @@ def told_of(
         param=param if told.words else None,
         headers=_passed(headers) if told is not OTHERS else (),
     )
+
+
+def _quotes(message: str, hidden: str) -> bool:
+    # Errors quote with escapes (repr, JSON): both sides are compared without them and without white space.
+    said, kept = (re.sub(r"\\[nrt]|[\s\\]", "", _ESCAPE.sub(_unescaped, t)) for t in (message, hidden))
+    return any(said[at : at + QUOTE_CHARS] in kept for at in range(len(said) - QUOTE_CHARS + 1))
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))
 
 
 def _passed(headers: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:

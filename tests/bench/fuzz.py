@@ -37,13 +37,16 @@ from guardproxy.core.policy import (
 )
 from guardproxy.core.texts import HARDENING_TEXTS
 from guardproxy.core.verdict import Action, Finding, Stage
-from guardproxy.detectors.base import Content, Detector
+from guardproxy.detectors.base import Content, Detector, Resources
 from guardproxy.detectors.patterns import build
 from guardproxy.errors import UpstreamError, WireError
-from guardproxy.exchange import Blocked, Exchange, Parts, Times
+from guardproxy.exchange import Exchange
 from guardproxy.images.intake import Intake
+from guardproxy.images.reader import Reader
+from guardproxy.inward import Blocked
 from guardproxy.keys import Client
 from guardproxy.outward import Plan
+from guardproxy.parts import Parts, Times
 from guardproxy.record import Entry
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.wire.dialects import DIALECTS
@@ -67,7 +70,7 @@ class Witness:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        self._words = build({"patterns": [{"id": "password", "text": "open sesame"}]})
+        self._words = build({"patterns": [{"id": "password", "text": "open sesame"}]}, Resources())
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         self.seen += [s.text for s in content.segments]
@@ -129,6 +132,7 @@ class Bench:
         self._parts = Parts(
             cast("Any", self._fleet),
             Intake(1),
+            Reader(),
             SpecialTokens(),
             self._metrics,
             Times(hold_s=0.01, idle_s=0.5),
@@ -138,10 +142,10 @@ class Bench:
         self._answers = {(d, s): self._answer(d, stream=s) for d in DIALECTS for s in (False, True)}
 
     def _planned(self) -> Plan:
-        patterns = build({"patterns": [{"id": "secret", "regex": SECRET}]})
+        patterns = build({"patterns": [{"id": "secret", "regex": SECRET}]}, Resources())
         looked = tuple(k for k in INPUT_KINDS if k != "image_text")
         guards = (
-            Guard("in", Stage.INPUT, "witness", looked, 0.5, Action.BLOCK),
+            Guard("in", Stage.INPUT, "patterns", looked, 0.5, Action.BLOCK),
             Guard("out", Stage.OUTPUT, "patterns", OUTPUT_KINDS, 0.5, Action.BLOCK),
         )
         block = Block("error", Bilingual("withheld", "表示できません"))

@@ -148,7 +148,7 @@ def pictures(bench: Bench) -> list[Figure]:
             return bench.cost_us(bench.server(name), body, connections=2, answers=answers * more)
 
         rounds = bench.alternate(f"P6 {megabytes} MB", (DEFAULT, NGINX, HAPROXY, ROUTER), cost)
-        note = "There is no cache of pictures yet: each one is decoded, flattened and written anew, seen before or not."
+        note = "Seen before: found in the cache by the hash of its URL, and sent on as it was written anew the first time."
         figures.append(
             Figure(
                 "P6", f"request with a picture, {megabytes} MB", US, rounds, (DEFAULT, NGINX), 4, 1.5, note

@@ -33,7 +33,7 @@ class Flaky:
         return ()
 
 
-def build(parameters: object) -> Flaky:
+def build(parameters: object, resources: object) -> Flaky:
     return Flaky()
 
 

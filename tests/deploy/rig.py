@@ -31,17 +31,25 @@ from tests.test_reload import free_port, wait
 
 ROOT = Path(__file__).parent.parent.parent
 SANDBOX = "guardproxy-sandbox"
-MODELS = ("assistant", "exposed", "pilot", "redacted", "flaky")
+MODELS = ("assistant", "exposed", "pilot", "redacted", "repaired", "rewritten", "flaky")
 POLICIES = {
     "redacted": "guards:\n  - {name: names, stage: output, detector: patterns, on_hit: redact,"
     " patterns: [{id: project, text: Project Blue Heron}]}\n",
+    "repaired": "guards:\n  - {name: names, stage: output, detector: patterns, on_hit: repair, repair: template,"
+    " patterns: [{id: project, text: Project Blue Heron}]}\n"
+    "  - {name: doubts, stage: input, detector: patterns, controversial: review, patterns: [{id: controversial, text: perhaps}]}\n",
+    "rewritten": "guards:\n  - {name: names, stage: output, detector: patterns, on_hit: repair, repair: rewrite,"
+    " patterns: [{id: project, text: Project Blue Heron}]}\n",
     "flaky": "guards:\n  - {name: second-opinion, stage: input, detector: flaky, budget_ms: 200}\n"
-    "  - {name: third-opinion, stage: input, detector: flaky, budget_ms: 200, fail_mode: open}\n",
+    "  - {name: third-opinion, stage: input, detector: flaky, budget_ms: 200, fail_mode: open}\n"
+    "  - {name: served, stage: input, detector: llama_guard, backend: stand-in, fail_mode: open, on_hit: allow}\n",
 }
 ROUTING = """rules:
   - {match: {model: exposed}, policy: strict}
   - {match: {model: pilot}, policy: observe}
   - {match: {model: redacted}, policy: redacted}
+  - {match: {model: repaired}, policy: repaired}
+  - {match: {model: rewritten}, policy: rewritten}
   - {match: {model: flaky}, policy: flaky}
   - {match: {}, policy: default}
 """
@@ -66,6 +74,7 @@ ORDINARY = (
     Ask(8, "exposed", "Which trains go to the old town in the morning?"),
     Ask(12, "pilot", "Write two lines about the river.", stream=True),
     Ask(5, "redacted", "What is the capital of France?"),
+    Ask(3, "repaired", "Is it perhaps going to rain?"),
     Ask(5, "flaky", "How many legs has a spider?"),
     Ask(4, "assistant", "短い詩を書いてください。", stream=True),
     Ask(2, "assistant", "/long", stream=True),
@@ -84,6 +93,8 @@ BAD = (
     Ask(3, "exposed", "/refuse"),
     Ask(1, "pilot", "/refuse"),
     Ask(3, "redacted", "/leak"),
+    Ask(3, "repaired", "/leak"),
+    Ask(2, "rewritten", "/leak"),
     Ask(1, "flaky", "/overload"),
     Ask(0.5, "flaky", "/stall"),
     Ask(0.4, "flaky", "/bug"),
@@ -133,6 +144,8 @@ class Rig:
         config = self.folder / "guardproxy.yaml"
         models = dict.fromkeys(MODELS, SANDBOX) | {"unserved": "a model that the server does not have"}
         settings = {"upstream": {"url": model_url, "models": models}, "policies": str(self.policies)}
+        # It answers in prose, which no guard can read: a failure, and a request to a back end all the same.
+        settings["backends"] = {"stand-in": {"url": model_url, "model": SANDBOX}}
         config.write_text(
             yaml.safe_dump(
                 settings

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the deployment's tests need beside Python: Debian's prometheus (with promtool) and docker-compose.
+# Installs what tests need beside Python: Debian's prometheus (with promtool) and docker-compose for those of deploy/,
+# chromium for those that look at pages.
 # As root on Debian or Ubuntu; otherwise it says what is missing and leaves it: the tests then skip with that reason,
 # or fail where CI=true.
 set -euo pipefail
 packages=()
 command -v prometheus >/dev/null && command -v promtool >/dev/null || packages+=(prometheus)
 command -v docker-compose >/dev/null || packages+=(docker-compose)
+command -v chromium >/dev/null || packages+=(chromium)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "not installed, and only root can do it with apt-get: ${packages[*]}" >&2

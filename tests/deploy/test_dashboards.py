@@ -29,8 +29,8 @@ QUERIES = [
     for target in panel["targets"]
 ]
 LOAD_S = 20.0
-NEVER = {"repaired", "shutdown"}
-"""Outcomes that cannot come about yet, or only when it stops."""
+NEVER = {"shutdown"}
+"""An outcome that comes about only when it stops."""
 
 
 def filled(expr: str, policy: str) -> str:

@@ -62,30 +62,40 @@ def _unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
+FLAGS = (
+    "--served-model-name", MODEL, "--max-model-len", "2048", "--enforce-eager", "--max-num-seqs", "8",
+    "--kv-cache-memory-bytes", "268435456", "--limit-mm-per-prompt", '{"image":2}',
+    "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--chat-template", str(RIG / "template.jinja"),
+)  # fmt: skip
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
 @pytest.fixture(scope="session")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def rig() -> Path:
+    """The folder with vLLM (`venv/bin/vllm`) and the small vision model (`model`)."""
     folder = Path(os.environ.get("GUARDPROXY_E2E_DIR", ROOT / ".e2e"))
     done = subprocess.run([str(RIG / "setup.sh"), str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         _unavailable(f"vLLM on CPU cannot be set up: {done.stderr[-1000:]}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vllm(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     port, log = _free_port(), tmp_path_factory.mktemp("vllm") / "log"
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "TORCHDYNAMO_DISABLE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     command = [
-        str(folder / "venv/bin/vllm"), "serve", str(folder / "model"), "--host", "127.0.0.1", "--port", str(port),
-        "--served-model-name", MODEL, "--max-model-len", "2048", "--enforce-eager", "--max-num-seqs", "8",
-        "--kv-cache-memory-bytes", "268435456", "--limit-mm-per-prompt", '{"image":2}',
-        "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--chat-template", str(RIG / "template.jinja"),
+        str(rig / "venv/bin/vllm"), "serve", str(rig / "model"), "--host", "127.0.0.1", "--port", str(port), *FLAGS,
         "--enable-scale-out",  # `/render`: the prompt that the model would read
     ]  # fmt: skip
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=ENVIRONMENT, start_new_session=True)
     try:
         _wait(f"http://127.0.0.1:{port}/health", process, 600, log)
         yield Served(f"http://127.0.0.1:{port}")

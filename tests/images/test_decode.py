@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import struct
 import zlib
@@ -15,7 +14,7 @@ from PIL import Image
 
 from guardproxy.core.policy import ImageLimits
 from guardproxy.errors import WireError
-from guardproxy.images.decode import normalise, split_data_url
+from guardproxy.images.decode import content_of, normalise, split_data_url
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_bytes=200_000)
 
@@ -26,9 +25,13 @@ def encoded(image: Image.Image, kind: str = "PNG", **save: Any) -> bytes:
     return out.getvalue()
 
 
+def plain_picture(colour: str, size: tuple[int, int] = (12, 9)) -> Image.Image:
+    return Image.new("RGB", size, colour)
+
+
 def canonical(data: bytes, limits: ImageLimits = LIMITS) -> Image.Image:
     picture = normalise(data, "p", limits)
-    image = Image.open(io.BytesIO(base64.b64decode(picture.url.partition(",")[2])))
+    image = Image.open(io.BytesIO(content_of(picture.sent)))
     image.load()
     assert image.size == (picture.width, picture.height)
     assert "exif" not in image.info

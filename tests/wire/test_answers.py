@@ -11,17 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
-from guardproxy.wire import chat, chat_answer, fault_body, sse
-from guardproxy.wire.chat_answer import ChatAnswer
-from guardproxy.wire.reading import counts, number_of, numbers_of, scrubbed_usage, word_of
+from guardproxy.errors import UpstreamError
+from guardproxy.wire import chat, chat_answer, chat_choice, fault_body, sse
+from guardproxy.wire.reading import counts
 from tests.fakes import answer, chunk
 
 
+def events_of(choices: list[dict[str, Any]], key: str = "message") -> list[Event]:
+    answer = chat_answer.read(json.dumps({"choices": choices}).encode())
+    return chat_choice.Choices(9).events(answer.choices or (), is_whole=key == "message")
+
+
 def event(message: dict[str, Any], key: str = "message") -> Event:
-    body = {"choices": [{"index": 0, key: message, "finish_reason": None, "logprobs": {"content": []}}]}
-    return next(iter(chat_answer.events_of(chat_answer.read(json.dumps(body).encode()))))
+    return events_of([{"index": 0, key: message, "finish_reason": None, "logprobs": {"content": []}}], key)[0]
 
 
 FULL = {
@@ -33,16 +36,72 @@ FULL = {
 
 def test_every_channel_is_text_for_the_gate() -> None:
     assert event(FULL).texts == (
-        ("content", "c"), ("reasoning", "r1"), ("reasoning", "r2"), ("refusal", "n"),
-        ("tool_arguments", "1\n"), ("tool_arguments", "f\n{}"), ("tool_arguments", "x"),
+        ("content", "c"), ("reasoning", "r1"), ("reasoning#content", "r2"), ("refusal", "n"),
+        ("tool_arguments", "1\n"), ("tool_arguments", "f\n{}"), ("tool_arguments#function", "x"),
     )  # fmt: skip
     assert event({}, "delta").texts == ()
+
+
+def test_what_a_client_reads_apart_is_judged_apart() -> None:
+    """A client joins calls by their index, and each name of the thinking for itself."""
+    choices = chat_choice.Choices(1)
+
+    def take(**delta: Any) -> tuple[tuple[str, str], ...]:
+        answer = chat_answer.read(json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode())
+        return choices.events(answer.choices or ())[0].texts
+
+    def call(index: int, **function: str) -> dict[str, Any]:
+        return {"index": index, "id": "id", "type": "odd words", "function": function}
+
+    assert take(tool_calls=[call(0, name="f", arguments="{")]) == (
+        ("tool_arguments", "id\n"),
+        ("tool_arguments", "f\n{"),
+    )
+    assert take(tool_calls=[call(1, name="g"), call(0, arguments="}")]) == (
+        ("tool_arguments#1", "id\n"), ("tool_arguments#1", "g\n"), ("tool_arguments", "}"),
+    )  # fmt: skip
+    assert take(tool_calls=[call(1, name=" of a longer name")]) == (("tool_arguments#1", ""),)
+    assert take(function_call={"name": "h"}) == (("tool_arguments#function", "h\n"),)
+    assert take(function_call={"name": "more"}) == (("tool_arguments#function", ""),)
+
+
+def test_what_no_gate_sees_is_a_word_of_ours() -> None:
+    both = {"index": 0, "delta": {"role": "odd words", "content": "a"}, "message": {"content": "b"}}
+    call = {"index": 7, "id": "odd", "type": "odd words", "function": {"name": "f", "arguments": ""}}
+    for key, text in (("delta", {"role": "assistant", "content": "a"}), ("message", {"content": "b"})):
+        (one,) = events_of([both], key)
+        assert json.loads(msgspec.json.encode(chat_choice.rewritten(one))) == {"index": 0, key: text}
+    (one,) = events_of([{"index": 0, "message": {"tool_calls": [call]}}])
+    told = json.loads(msgspec.json.encode(chat_choice.rewritten(one)))["message"]["tool_calls"]
+    assert told == [{"id": "odd", "type": "function", "function": {"name": "f", "arguments": ""}}]
+
+
+@pytest.mark.parametrize("numbers", [[-1], [9], [0, 0]])
+def test_a_choice_that_nobody_asked_for_is_refused(numbers: list[int]) -> None:
+    with pytest.raises(UpstreamError):
+        events_of([{"index": i, "message": {"content": "a"}} for i in numbers])
+
+
+def test_a_head_holds_words_and_no_text() -> None:
+    request = chat.parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}', max_text_chars=9)
+    one = chat_answer.ChatAnswer(request, "no")
+    texts = dict.fromkeys(("id", "object", "service_tier", "system_fingerprint"), "odd words")
+    choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}
+    usage = {
+        "prompt_tokens": "odd words",
+        "prompt_tokens_details": {"odd words": 1, "cached_tokens": 2, "x": "odd words"},
+    }
+    data = json.dumps({**texts, "choices": [choice], "usage": usage})
+    out = one.body(list(one.take_body(data.encode())), (), {})
+    assert b"odd words" not in out
+    assert json.loads(out)["object"] == "chat.completion"
+    assert json.loads(out)["usage"] == {"prompt_tokens_details": {"cached_tokens": 2}}
 
 
 def test_redactions_are_put_back_into_their_channel() -> None:
     one = event(FULL)
     one.altered, one.texts = True, tuple((c, f"{t}!") for c, t in one.texts)
-    text = json.loads(msgspec.json.encode(chat_answer.rewritten(one)))
+    text = json.loads(msgspec.json.encode(chat_choice.rewritten(one)))
     message = text["message"]
     assert message["content"] == "c!"
     assert (message["reasoning"], message["reasoning_content"], message["refusal"]) == ("r1!", "r2!", "n!")
@@ -53,20 +112,19 @@ def test_redactions_are_put_back_into_their_channel() -> None:
 
 
 def test_a_redacted_event_without_text_or_logprobs_stays_as_it_is() -> None:
-    bare = chat_answer.read(b'{"choices":[{"index":0}]}')
-    one = next(iter(chat_answer.events_of(bare)))
+    (one,) = events_of([{"index": 0}])
     one.altered = True
-    assert json.loads(msgspec.json.encode(chat_answer.rewritten(one))) == {"index": 0}
+    assert json.loads(msgspec.json.encode(chat_choice.rewritten(one))) == {"index": 0}
     named = event({"tool_calls": [{"function": {"name": "f"}}]})
     named.altered = True
-    assert chat_answer.rewritten(named).message
+    assert chat_choice.rewritten(named).message
 
 
 def test_an_untouched_event_is_written_as_it_came() -> None:
     data = chunk({"content": "hi"}).removeprefix(b"data: ").strip()
     head = chat_answer.read(data)
-    one = next(iter(chat_answer.events_of(head)))
-    out = json.loads(chat_answer.chunk(head, [chat_answer.rewritten(one)], "m").removeprefix(b"data: "))
+    (one,) = chat_choice.Choices(1).events(head.choices or ())
+    out = json.loads(chat_answer.chunk(head, [chat_choice.rewritten(one)], "m").removeprefix(b"data: "))
     assert out["choices"] == [
         {"index": 0, "delta": {"content": "hi"}, "logprobs": None, "finish_reason": None}
     ]
@@ -74,14 +132,17 @@ def test_an_untouched_event_is_written_as_it_came() -> None:
 
 
 def test_what_is_not_named_is_left_behind() -> None:
-    head = chat_answer.read(json.dumps(answer("hi")).encode())
-    choices = [chat_answer.rewritten(e) for e in chat_answer.events_of(head)]
-    out = chat_answer.body(head, choices, "m", {"action": "allow"})
-    assert b"prompt_token_ids" not in out
-    assert b"kv_transfer_params" not in out
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    request = chat.parse(json.dumps(body).encode(), max_text_chars=99)
+    one = chat_answer.ChatAnswer(request, "no")
+    told = json.dumps(answer("hi") | {"moderation": {"input": "the server's own"}})
+    out = one.body(list(one.take_body(told.encode())), (), {"action": "allow"})
+    for name in (b"prompt_token_ids", b"kv_transfer_params", b"moderation"):
+        assert name not in out
     assert json.loads(out)["guardproxy"] == {"action": "allow"}
-    no_usage = chat_answer.read(b'{"id":"x","choices":[]}')
-    assert "usage" not in json.loads(chat_answer.body(no_usage, [], "m", {}))
+    two = chat_answer.ChatAnswer(request, "no")
+    bare = b'{"id":"x","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}'
+    assert "usage" not in json.loads(two.body(list(two.take_body(bare)), (), {}))
 
 
 def test_usage_holds_only_the_known_counts() -> None:
@@ -183,19 +244,12 @@ def test_logprobs_leave_only_as_far_as_they_spell_their_text(
         for t in tokens
     ]
     choice = {"index": 0, key: {"content": content}, "logprobs": {"content": spelled}}
-    head = chat_answer.read(
-        json.dumps({"choices": [choice, {"index": 1, "logprobs": {"content": spelled}}]}).encode()
-    )
-    one, bare = (
-        json.loads(msgspec.json.encode(chat_answer.rewritten(e))) for e in chat_answer.events_of(head)
-    )
+    said = events_of([choice, {"index": 1, "logprobs": {"content": spelled}}], key)
+    one, bare = (json.loads(msgspec.json.encode(chat_choice.rewritten(e))) for e in said)
     assert [t["token"] for t in one["logprobs"]["content"]] == kept
     assert "secret" not in json.dumps(one)
     assert bare["logprobs"] == {"content": []}
-    assert chat_answer.read(b'{"choices":[{"index":0,"logprobs":{"content":null}}]}').choices
-    assert list(
-        chat_answer.events_of(chat_answer.read(b'{"choices":[{"index":0,"logprobs":{"content":null}}]}'))
-    )
+    assert events_of([{"index": 0, "logprobs": {"content": None}}])
 
 
 def test_the_servers_own_words_reach_no_client() -> None:
@@ -219,65 +273,8 @@ def test_the_servers_own_words_reach_no_client() -> None:
     assert chat_answer.stops_of(replace(request, options={})) == ()
 
 
-WORDS = "two words"
-
-
-def test_what_no_guard_looks_at_holds_no_words() -> None:
-    """Ids, counts, roles and types are told as what they are, or not at all."""
-    head: dict[str, Any] = {
-        "id": WORDS, "object": WORDS, "created": 1, "model": WORDS, "system_fingerprint": WORDS, "service_tier": WORDS,
-        "usage": {"prompt_tokens": WORDS, "completion_tokens": 5, "total_tokens": True, "prompt_tokens_details": {WORDS: 1, "a": WORDS},
-                  "completion_tokens_details": WORDS, WORDS: 1},
-    }  # fmt: skip
-    call = {"id": "c", "type": WORDS, "function": {"name": "f", "arguments": "{}"}}
-    message = {
-        "role": WORDS,
-        "content": "ok",
-        "tool_calls": [call, {"id": "d", "type": None, "function": None}],
-    }
-    request = Request("m", ())
-    whole = ChatAnswer(request, "no")
-    events = whole.take_body(
-        json.dumps({**head, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
-    )
-    told = json.loads(whole.body(list(events), (), {}))
-    assert told["choices"][0]["message"]["role"] == "assistant"
-    assert told["choices"][0]["message"]["tool_calls"][0]["type"] == "function"
-    assert told["usage"] == {
-        "prompt_tokens": None, "completion_tokens": 5, "total_tokens": None, "prompt_tokens_details": {},
-        "completion_tokens_details": None,
-    }  # fmt: skip
-    assert (told["system_fingerprint"], told["service_tier"]) == (None, None)
-    assert not {"id", "object"} & told.keys()
-
-
-def test_good_heads_are_told_as_they_are() -> None:
-    head = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "system_fingerprint": "vllm-0.32.0-7e",
-        "service_tier": None,
-    }
-    answer = ChatAnswer(Request("m", ()), "no")
-    choice = {"index": 0, "message": {"content": "ok"}, "finish_reason": "stop"}
-    events = list(answer.take_body(json.dumps({**head, "choices": [choice, {"index": 1}]}).encode()))
-    told = json.loads(answer.body(events, (), {}))
-    assert {k: told[k] for k in head} == head
-
-
-def test_numbers_and_words_are_told_apart() -> None:
-    assert [word_of(v) for v in ("chatcmpl-1:a", "two words", "", 3, None)] == [
-        "chatcmpl-1:a",
-        None,
-        None,
-        None,
-        None,
-    ]
-    assert [number_of(v) for v in (1, 0.5, True, "1", None)] == [1, 0.5, None, None, None]
-    assert numbers_of({"a": 1, "b": "x", "c": None, WORDS: 1}) == {"a": 1, "c": None}
-    assert numbers_of([1]) is None
-    assert scrubbed_usage(None) is None
+def test_a_count_that_is_no_number_is_none() -> None:
+    """`true` is an int to Python: told as one it was a fault of the proxy's own."""
     assert counts({"a": True, "b": 2}, "a", "b") == {
         "prompt_tokens": 0,
         "completion_tokens": 2,

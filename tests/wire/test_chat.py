@@ -13,6 +13,7 @@ from guardproxy.core.content import ImagePart, Message, Request, TextPart, ToolC
 from guardproxy.errors import WireError
 from guardproxy.wire import chat, chat_upstream
 from guardproxy.wire.fields import REFUSED, kind_of
+from tests.fakes import taken
 
 USER = {"role": "user", "content": "hi"}
 TOOL = {
@@ -27,7 +28,7 @@ def parse(limit: int = 10_000, **fields: Any) -> Request:
 
 
 def written(**fields: Any) -> dict[str, Any]:
-    out: dict[str, Any] = json.loads(chat_upstream.write(parse(**fields), model="up", cache_salt="s"))
+    out: dict[str, Any] = json.loads(chat_upstream.write(taken(parse(**fields)), model="up", cache_salt="s"))
     return out
 
 
@@ -222,7 +223,39 @@ def test_escapes_in_arguments_are_undone_before_they_are_judged() -> None:
     call = {"id": "c1", "function": {"name": "f", "arguments": '{"a": "\\u003c|im_end|\\u003e"}'}}
     one = parse(messages=[{"role": "assistant", "tool_calls": [call]}, USER])
     assert one.messages[0].tool_calls[0].arguments == '{"a":"<|im_end|>"}'
-    assert chat.canonical_json("not json") == "not json"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "not json",
+        '{"a": NaN, "b": "\\u003c|im_end|\\u003e"}',
+        '{"a": "\\ud800"}',
+        '{"a": ' * 9999,
+        '{"b": "\\u003c',
+        " ",
+    ],
+)
+def test_arguments_that_only_another_reader_would_take_are_refused(arguments: str) -> None:
+    """Python's json takes NaN and half characters, so a template would decode what nobody judged."""
+    call = {"id": "c1", "function": {"name": "f", "arguments": arguments}}
+    with pytest.raises(WireError, match="valid JSON") as caught:
+        parse(messages=[USER, {"role": "assistant", "tool_calls": [call]}, USER])
+    assert caught.value.param == "messages[1].tool_calls[0].function.arguments"
+
+
+@pytest.mark.parametrize("field", ["temperature", "max_tokens"])
+@pytest.mark.parametrize("digits", [400, 4000])
+def test_a_number_beyond_all_bounds_is_the_clients_fault(field: str, digits: int) -> None:
+    body = b'{"model": "m", "messages": [], "%b": 1%b}' % (field.encode(), b"0" * digits)
+    with pytest.raises(WireError, match=f"{field}: must be in .* beyond all bounds"):
+        chat.parse(body, max_text_chars=99)
+
+
+def test_a_call_without_arguments_is_allowed() -> None:
+    call = {"id": "c1", "function": {"name": "f", "arguments": ""}}
+    one = parse(messages=[{"role": "assistant", "tool_calls": [call]}, USER])
+    assert one.messages[0].tool_calls[0].arguments == ""
 
 
 def test_system_texts_are_written_as_one_string_and_empty_content_as_empty() -> None:

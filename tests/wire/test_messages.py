@@ -13,6 +13,7 @@ from guardproxy.errors import UpstreamError, WireError
 from guardproxy.wire import messages
 from guardproxy.wire.messages_answer import MessagesAnswer, fault
 from tests.dialects import messages_stream, whole
+from tests.fakes import taken
 
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": True}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}}
@@ -25,7 +26,7 @@ def parse(**fields: Any) -> Request:
 
 
 def written(**fields: Any) -> dict[str, Any]:
-    out: dict[str, Any] = json.loads(messages.write(parse(**fields), model="up", cache_salt="s"))
+    out: dict[str, Any] = json.loads(messages.write(taken(parse(**fields)), model="up", cache_salt="s"))
     return out
 
 
@@ -52,7 +53,7 @@ def test_a_whole_conversation_is_written_anew() -> None:
         "user",
     ]
     assert request.dropped == ("cache_control", "other")
-    body = json.loads(messages.write(request, model="up", cache_salt=None))
+    body = json.loads(messages.write(taken(request), model="up", cache_salt=None))
     assert body["system"] == "one\n\ntwo"
     assert body["messages"] == [
         {"role": "user", "content": [{"type": "text", "text": "look"}, IMAGE]},
@@ -159,6 +160,27 @@ def heard(answer: MessagesAnswer, said: list[tuple[str, str]]) -> list[Event]:
     return [e for data in datas for e in answer.take(data)]
 
 
+def test_blocks_are_read_apart_and_judged_apart() -> None:
+    """A word does not go on from one block to the next, not even by way of a block of another kind."""
+    answer = MessagesAnswer(parse(), "no")
+
+    def begin(index: int, **block: Any) -> list[tuple[tuple[str, str], ...]]:
+        data = {"type": "content_block_start", "index": index, "content_block": block}
+        return [e.texts for e in answer.take(json.dumps(data).encode())]
+
+    assert begin(0, type="text", text="a") == [(("content", "a"),)]
+    assert begin(1, type="thinking", thinking="b") == [(("reasoning", "b"),)]
+    assert begin(0, type="text", text="c") == [(("content", "\n"),), (("content", "c"),)]
+    assert begin(2, type="text", text="") == [()]
+    assert begin(2, type="text", text="d") == [(("content", "\n"),), (("content", "d"),)]
+    assert begin(3, type="tool_use", id="", name="f", input="x") == [
+        (("tool_arguments", "f\n"),),
+        (("tool_arguments", '"x"'),),
+    ]
+    assert begin(4, type="tool_use", id="", name="g") == [(("tool_arguments#1", "g\n"),)]
+    assert begin(3, type="tool_use", id="", name="f") == [(("tool_arguments", "f\n"),)]
+
+
 def test_text_is_read_from_deltas_and_from_beginnings() -> None:
     answer = MessagesAnswer(parse(), "blocked")
     events = heard(answer, [("reasoning", "think"), ("content", "hello"), ("tool", 'f {"a":1}')])
@@ -168,7 +190,7 @@ def test_text_is_read_from_deltas_and_from_beginnings() -> None:
     assert answer.is_done
     assert answer.usage == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
     begun = b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"so"}}'
-    assert [e.texts for e in answer.take(begun)] == [(("content", "so"),)]
+    assert [e.texts for e in MessagesAnswer(parse(), "no").take(begun)] == [(("content", "so"),)]
     odd = b'{"type":"content_block_start","index":0,"content_block":{"type":"redacted_thinking","data":"x"}}'
     assert list(answer.take(odd)) == []
 

@@ -13,6 +13,7 @@ from guardproxy.errors import UpstreamError, WireError
 from guardproxy.wire import responses
 from guardproxy.wire.responses_answer import ResponsesAnswer
 from tests.dialects import CALL_ID, responses_stream, whole
+from tests.fakes import taken
 
 TOOL = {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
 USER = {"role": "user", "content": "hi"}
@@ -24,7 +25,7 @@ def parse(**fields: Any) -> Request:
 
 
 def written(**fields: Any) -> dict[str, Any]:
-    out: dict[str, Any] = json.loads(responses.write(parse(**fields), model="up", cache_salt="s"))
+    out: dict[str, Any] = json.loads(responses.write(taken(parse(**fields)), model="up", cache_salt="s"))
     return out
 
 
@@ -65,7 +66,7 @@ def test_a_whole_conversation_is_written_anew() -> None:
     assert isinstance(image, ImagePart)
     assert (image.place, image.detail) == ("input[1].content[1].image_url", "low")
     merged = request.with_messages((request.messages[0], *request.messages[2:]))
-    body = json.loads(responses.write(merged, model="up", cache_salt=None))
+    body = json.loads(responses.write(taken(merged), model="up", cache_salt=None))
     assert body["instructions"] == "Be brief."
     assert body["store"] is False
     assert body["input"] == [

@@ -1,0 +1,1 @@
+"""Forms of personal data and secrets: what they look like, and the evidence that something is one."""
