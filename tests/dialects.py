@@ -151,7 +151,7 @@ def chat_stream(said: list[Said], size: int) -> list[bytes]:
             ]
         else:
             deltas += [{kind: d} for d in cut_up(text, size)]
-    choices = [{"index": 0, "delta": d, "finish_reason": None} for d in deltas]
+    choices: list[dict[str, Any]] = [{"index": 0, "delta": d, "finish_reason": None} for d in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
     head = {"id": "c", "object": "chat.completion.chunk", "created": 7, "model": MODEL}
     usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from guardproxy.settings import Settings
 from guardproxy.telemetry.metrics import Metrics
 
 MODEL = "scripted"
-Script = Callable[["Upstream", asyncio.StreamWriter, dict[str, Any]], Awaitable[None]]
+Script = Callable[["Upstream", asyncio.StreamWriter, dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 def chunk(delta: dict[str, Any], index: int = 0, finish: str | None = None, **extra: Any) -> bytes:

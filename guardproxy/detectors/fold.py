@@ -80,6 +80,11 @@ def fold(text: str) -> Folded:
     return Folded("".join(pieces), len(text), tuple(points), tuple(starts))
 
 
+def stands_alone(char: str) -> bool:
+    """Whether a character folds to something by itself: it is neither invisible nor a mark on the one before it."""
+    return not (unicodedata.combining(char) or _GOES_ON.match(char))
+
+
 def _fold_cluster(cluster: str) -> str:
     if "\ud800" <= cluster[0] <= "\udfff":
         return "\ufffd"  # half a character cannot be written, so it cannot be matched either

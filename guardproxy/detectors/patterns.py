@@ -14,7 +14,7 @@ import re2
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding, Span
 from guardproxy.detectors.base import Content, Detector, Resources
-from guardproxy.detectors.fold import Folded, fold
+from guardproxy.detectors.fold import Folded, fold, stands_alone
 from guardproxy.errors import PolicyError
 
 MAX_PATTERNS = 10_000
@@ -117,8 +117,10 @@ class Patterns:
         return len(text) - fresh - tail.original(at, at + 1)[0]
 
     def _in_segment(self, segment: Segment, content: Content) -> Iterable[Finding]:
-        # One character more than is fresh, so that a word boundary can be seen.
+        # One whole character more than is fresh, so that a word boundary can be seen.
         base = max(0, content.fresh - 1)
+        while base > 0 and not stands_alone(segment.text[base]):
+            base -= 1
         for view in _views(segment.text):
             folded = fold(view[base:] if base else view)
             for index in sorted(self._set.Match(folded.text) or ()):

@@ -133,8 +133,17 @@ def test_31_no_verdict_in_the_moderation_field_unasked(standing: Proxy) -> None:
         assert "moderation" not in ask(standing, stream=stream).text
 
 
-def test_31_the_verdict_parses_as_the_sdks_moderation() -> None:
-    pytest.skip("issue: explain (the policy key `explain: categories` does not exist yet)")
+@streams
+def test_31_the_verdict_parses_as_the_sdks_moderation(proxy: Start, *, stream: bool) -> None:
+    running = proxy(POLICY + "block: {explain: categories}\n", by_path([("content", f"It is the {SECRET}.")]))
+    client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x")
+    asked: Any = client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "hi"}], stream=stream
+    )
+    told = next(c for c in asked if getattr(c, "moderation", None)) if stream else asked
+    assert told.moderation.output.results[0].flagged
+    assert "words-out" not in told.model_dump_json()
+    assert "heron" not in told.model_dump_json()
 
 
 KINDS = {"chat": ("content", "reasoning", "refusal", "tool"), "responses": ("content", "reasoning", "refusal", "tool"),

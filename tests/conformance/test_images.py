@@ -18,10 +18,11 @@ import pytest
 from PIL import Image
 
 from guardproxy.core.policy import ImageLimits
-from guardproxy.images.decode import Picture, normalise
+from guardproxy.images.decode import normalise
 from tests.conformance.proxies import CHATS, asks, post, received, turns
 from tests.conformance.test_surface import untouched
 from tests.fakes import Proxy
+from tests.images import test_fetch
 
 OWN = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/=]+")
 
@@ -35,6 +36,12 @@ def encoded(image: Image.Image, kind: str = "PNG", **save: Any) -> bytes:
 RED = encoded(Image.new("RGB", (16, 16), "red"))
 DATA = base64.b64encode(RED).decode()
 URL = f"data:image/png;base64,{DATA}"
+
+
+def canonical() -> bytes:
+    """What the proxy makes of the red picture."""
+    url = json.loads(normalise(RED, "p", ImageLimits()).sent)
+    return base64.b64decode(url.partition(",")[2])
 
 
 def parted(*parts: Any) -> dict[str, Any]:
@@ -91,11 +98,6 @@ SPELLINGS: dict[str, Any] = {
 TAKEN = ("plain", "bare string", "input_image", "upper case", "wrong type", "no media type", "parameters", "unknown field", "detail")  # fmt: skip
 
 
-def sent_bytes(picture: Picture) -> bytes:
-    """The file in the data URL that the model is sent."""
-    return base64.b64decode(json.loads(picture.sent).partition(",")[2])
-
-
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_22_a_picture_has_one_form_or_is_refused(standing: Proxy, spelling: str) -> None:
     answer = post(standing, "chat", parted(SPELLINGS[spelling]))
@@ -105,7 +107,7 @@ def test_22_a_picture_has_one_form_or_is_refused(standing: Proxy, spelling: str)
         assert set(part) == {"type", "image_url"}
         assert set(part["image_url"]) <= {"url", "detail"}
         (data,) = pictures(part)
-        assert data == sent_bytes(normalise(RED, "p", ImageLimits()))
+        assert data == canonical()
     else:
         assert answer.status_code == 400
         assert answer.json()["error"]["param"].startswith("messages[0].content[1]")
@@ -119,7 +121,7 @@ def test_22_what_is_sent_is_written_anew(standing: Proxy, dialect: str) -> None:
     assert post(standing, dialect, asked(dialect, tail)).status_code == 200
     (data,) = pictures(received(standing))
     assert b"ignore" not in data
-    assert data == sent_bytes(normalise(RED, "p", ImageLimits()))
+    assert data == canonical()
 
 
 def test_23_no_uuid_and_no_picture_without_bytes(standing: Proxy) -> None:
@@ -186,8 +188,12 @@ def test_24_a_remote_picture_opens_no_socket_unless_the_policy_says_so(standing:
     assert untouched(standing)
 
 
-def test_24_a_remote_picture_is_fetched_once_and_sent_as_its_bytes() -> None:
-    pytest.skip("issue: images")
+contexts, world = test_fetch.contexts, test_fetch.world
+
+
+def test_24_a_remote_picture_is_fetched_once_and_sent_as_its_bytes(world: test_fetch.Make) -> None:
+    """Where a policy inlines them; the other ways inside and out: `tests/images/test_fetch.py`."""
+    test_fetch.test_what_was_looked_at_is_what_is_sent_though_the_server_alternates(world)
 
 
 def png(width: int, height: int, data: bytes = b"\0" * 1000) -> bytes:
@@ -253,7 +259,7 @@ def test_26_pictures_in_any_turn_are_taken_in(standing: Proxy) -> None:
     answer = post(standing, "chat", body)
     assert answer.status_code == 200
     assert "image" in answer.json()["guardproxy"]["unjudged"]
-    own = sent_bytes(normalise(RED, "p", ImageLimits()))
+    own = canonical()
     assert pictures(received(standing)) == [own] * 4
     standing.upstream.bodies.clear()
     source = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": DATA}}

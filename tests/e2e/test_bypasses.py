@@ -7,6 +7,7 @@ read of it, and its own answers what the model would do.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from tests.conformance.adversarial import CHATML, HEADER, OWN, REQUESTS
 from tests.conformance.proxies import CHATS, POLICY, RULES, all_dialects, post
 from tests.dialects import PATHS
-from tests.e2e.conftest import MODEL, Served
+from tests.e2e.conftest import MODEL, ROOT, Served
 from tests.e2e.test_vllm import picture
 from tests.fakes import MODEL as PUBLIC
 from tests.fakes import Proxy
@@ -72,8 +73,8 @@ class Bench:
 
 
 def control_tokens() -> list[str]:
-    folder = Path(__file__).parent.parent.parent / ".e2e" / "model"
-    added = json.loads((folder / "tokenizer.json").read_text("utf-8"))["added_tokens"]
+    folder = Path(os.environ.get("GUARDPROXY_E2E_DIR", ROOT / ".e2e"))
+    added = json.loads((folder / "model" / "tokenizer.json").read_text("utf-8"))["added_tokens"]
     return [str(t["content"]) for t in added]
 
 
