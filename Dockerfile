@@ -11,7 +11,7 @@ COPY deploy/requirements-build.lock deploy/
 RUN python -m venv /build/tools \
  && /build/tools/bin/pip install --only-binary :all: --require-hashes -r deploy/requirements-build.lock \
  && python -m venv --without-pip /opt/guardproxy \
- && /build/tools/bin/pip --python /opt/guardproxy/bin/python install --only-binary :all: --require-hashes -r requirements.lock
+ && /build/tools/bin/pip --python /opt/guardproxy/bin/python install --no-deps --only-binary :all: --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY guardproxy guardproxy
 COPY policies policies

@@ -2,6 +2,7 @@
 # make test                                set everything up and run the tests
 # make conformance                         run the numbered tests, write docs/conformance.md
 # make bench [ACCEPT=yes]                  measure against the peers, write docs/performance.md
+# make quality-images                     pictures: what is stopped, rightly and wrongly
 # make bench-quick                         the cheap rows, compared with docs/performance.json
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -11,16 +12,16 @@ PORT ?= 8080
 ADMIN_PORT ?= 8081
 SANDBOX_PORT ?= 8090
 
-.PHONY: serve test lint test-e2e conformance bench bench-quick bench-peers lock clean
+.PHONY: serve test lint test-e2e quality-images bench bench-quick bench-peers lock clean
 
 $(VENV)/runtime: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install -q --no-deps -e .
 	touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/runtime
-	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements-dev.lock
 	touch $@
 
 serve: $(VENV)/runtime
@@ -54,6 +55,10 @@ bench: $(VENV)/dev
 	-$(MAKE) bench-peers
 	$(BIN)/python -m tests.bench.run $(if $(ACCEPT),--accept)
 
+# What the default policy stops because of a picture, and what it stops wrongly; an hour of CPU the first time.
+quality-images: $(VENV)/dev
+	$(BIN)/python -m tests.quality.images
+
 bench-quick: $(VENV)/dev
 	$(BIN)/python -m tests.bench.run --quick
 
@@ -64,10 +69,12 @@ bench-peers: .bench/litellm/done .bench/vllm-router/done
 	.bench/$*/bin/pip install -q -r $<
 	touch $@
 
+# The locks hold every package: --no-deps installs exactly them, and not what a package would rather have.
+COMPILE := uv pip compile -q --universal --override deploy/requirements-overrides.in
 lock:
-	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
+	$(COMPILE) --no-strip-extras --generate-hashes --no-header --extra images pyproject.toml -o requirements.lock
+	$(COMPILE) --no-strip-extras --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --no-strip-extras --generate-hashes --no-header --python-version 3.11 deploy/requirements-build.in -o deploy/requirements-build.lock
 
 clean:
 	rm -rf $(VENV) .bench .conformance .e2e .coverage coverage.xml

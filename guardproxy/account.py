@@ -79,8 +79,9 @@ class Account:
     def content(self, request: Request) -> Content:
         """What guards of the input are asked to look at."""
         reading = self.reading
+        is_known = self.entry.request is request
         return Content(
-            request.segments(),
+            self.entry.segments if is_known else request.segments(),
             request.question,
             memo=self.memo,
             read=None if reading is None else reading.segments,

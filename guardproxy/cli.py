@@ -56,14 +56,33 @@ def _parser() -> argparse.ArgumentParser:
     policy.add_parser("schema", help="JSON Schema of a policy file, for editors").set_defaults(run=_schema)
     _doctor_parser(commands.add_parser("doctor", help="what is exposed of a model server and its policies"))
     _looking_parsers(commands)
+    _calibrate_parser(commands.add_parser("calibrate", help="set thresholds from your own labels"))
     _audit_parser(commands.add_parser("audit", help="read the audit record"))
     _key_parser(commands.add_parser("key", help="make, list and revoke client keys"))
     _eval_parser(commands.add_parser("eval", help="measure attack success and over-refusal"))
     train = commands.add_parser("train", help="train the embedded classifiers (extra: train)")
     train.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
+    train.add_argument(
+        "--encoder", type=Path, metavar="WHEEL", help="fine-tune the encoder of this wheel too"
+    )
     train.set_defaults(run=_train)
     return parser
+
+
+def _calibrate_parser(calibrate: argparse.ArgumentParser) -> None:
+    calibrate.add_argument(
+        "labels", type=Path, metavar="LABELS.jsonl", help="lines of {prompt, response, label}"
+    )
+    calibrate.add_argument("--max-fpr", required=True, metavar="SHARE", help="such as 1%%")
+    calibrate.add_argument("--policy", default="default", metavar="NAME")
+    calibrate.add_argument("--policies", metavar="DIR", type=Path, help="default: the shipped ones")
+    calibrate.add_argument("--guard", metavar="NAME", help="only this one (default: all that score)")
+    calibrate.add_argument(
+        "--harmful-share", default="0", metavar="SHARE", help="of your traffic (default: 0)"
+    )
+    calibrate.add_argument("--write", action="store_true", help="change the policy's file")
+    calibrate.set_defaults(run=_calibrate)
 
 
 def _doctor_parser(doctor: argparse.ArgumentParser) -> None:
@@ -92,6 +111,9 @@ def _looking_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParse
     score.set_defaults(run=_score)
     look = commands.add_parser("look", help="what a policy decides about a text or a picture, for people")
     look.add_argument("what", nargs="+", metavar="TEXT|FILE", help="a text, a text file, or a picture")
+    look.add_argument(
+        "--out", type=Path, metavar="PNG", help="draw the picture there, with what was read in it framed"
+    )
     look.add_argument("--answer", metavar="TEXT", help="a model's answer to it, judged too")
     look.set_defaults(run=_look)
     for one in (score, look):
@@ -198,7 +220,14 @@ def _score(arguments: argparse.Namespace) -> int:
 def _look(arguments: argparse.Namespace) -> int:
     from guardproxy.commands import look
 
-    return look.run(arguments.what, arguments.answer, arguments.policy, arguments.policies, arguments.config)
+    return look.run(
+        arguments.what,
+        arguments.answer,
+        arguments.policy,
+        arguments.policies,
+        arguments.config,
+        arguments.out,
+    )
 
 
 def _key_new(arguments: argparse.Namespace) -> int:
@@ -235,7 +264,20 @@ def _audit_tail(arguments: argparse.Namespace) -> int:
     return audit.tail(arguments.directory, arguments.n, follow=arguments.follow, as_json=arguments.json)
 
 
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from guardproxy.commands import calibrate
+
+    names = ("labels", "policy", "policies", "guard", "write")
+    return calibrate.run(
+        calibrate.Job(
+            **{name: getattr(arguments, name) for name in names},
+            max_fpr=calibrate.share(arguments.max_fpr),
+            harmful_share=calibrate.share(arguments.harmful_share, least=0.0),
+        )
+    )
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from guardproxy.training import command
 
-    return command.run(arguments.rows, arguments.out)
+    return command.run(arguments.rows, arguments.out, arguments.encoder)

@@ -132,8 +132,12 @@ class Exchange:
         )  # fmt: skip
 
     async def _refused(self, response: Response) -> UpstreamError:
-        body = await response.read_all(64_000, self._parts.times.idle_s)
-        response.close()
+        try:
+            body = await response.read_all(64_000, self._parts.times.idle_s)
+        except UpstreamError:
+            body = b""  # an echo of the request may be as long as the request: the status says enough
+        finally:
+            response.close()
         names = {response.model: self.request.model}
         return told_of(response.status, response.headers, body, names, self._hidden)
 

@@ -298,7 +298,7 @@ class Outward:
         segment = Segment("content", "repair.content", text, untrusted=True)
         content = Content((segment,), asked.context, memo=asked.memo, hidden=asked.hidden)
         observed = await observe(guards, plan.detectors, content, self._told.timed)
-        verdict = judge_guards(plan.policy, guards, observed)
+        verdict = judge_guards(plan.policy, guards, observed, self._told.hits)
         return verdict.action is Action.ALLOW
 
     def _held(self, guards: tuple[Guard, ...], window: Window) -> int:

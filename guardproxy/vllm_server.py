@@ -37,8 +37,11 @@ DANGEROUS = {
     "--enable-log-requests": "prompts would be written to the log",
     "--enable-scale-out": "rendered prompts could be read",
     "--middleware": "foreign code would see every request",
+    "--config": "the file may set any of these flags, and another door",
 }
 """Flags of vLLM 0.32 that open a way around guards, and what they open."""
+SHORTEST = 5
+"""Of an abbreviation that can stand for one of OURS alone, dashes counted: `--hos`."""
 MIN_BACK_OFF_S, MAX_BACK_OFF_S, LASTING_S = 1.0, 60.0, 300.0
 STOP_S = 20.0
 _PR_SET_PDEATHSIG = 1
@@ -56,8 +59,9 @@ def command_of(model: str, flags: Sequence[str], binary: str | None) -> list[str
         SettingsError: vLLM is not installed, or a flag would open another door.
     """
     for flag in flags:
-        name = flag.partition("=")[0]
-        if name in OURS:
+        # vLLM takes underscores for dashes, and argparse the beginning of a name for the name.
+        name = flag.partition("=")[0].replace("_", "-")
+        if len(name) >= SHORTEST and any(ours.startswith(name) for ours in OURS):
             raise SettingsError(
                 f"--vllm: {name} is the proxy's to set: vLLM listens where only the proxy can reach it"
             )

@@ -15,13 +15,14 @@ Body = dict[str, Any]
 
 @dataclass
 class Reply:
-    """What is answered; `hang_up` closes the connection without a byte."""
+    """What is answered; `hang_up` closes the connection without a byte, `is_torn` in the middle of the body."""
 
     body: object = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     slow_s: float = 0.0
     hang_up: bool = False
+    is_torn: bool = False
 
 
 @dataclass
@@ -107,7 +108,8 @@ class GuardServer:
         call.send_response(reply.status)
         for name, value in {"content-type": "application/json", **reply.headers}.items():
             call.send_header(name, value)
-        call.send_header("content-length", str(len(data)))
+        call.send_header("content-length", str(len(data) + reply.is_torn))
+        call.close_connection = reply.is_torn
         call.end_headers()
         call.wfile.write(data)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -74,6 +74,20 @@ class Setting:
         return Plan.of(policy, {g.name: Slow(patterns, self.slow) if self.slow else patterns for g in guards})
 
 
+class Told:
+    """Takes every verdict."""
+
+    def __init__(self, record: Callable[[Verdict], None]) -> None:
+        self.hits: set[str] = set()
+        self._record = record
+
+    def timed(self, _detector: str, _seconds: float, /) -> None:
+        return
+
+    def judged(self, _stage: Stage, verdict: Verdict) -> None:
+        self._record(verdict)
+
+
 @contextmanager
 def windows(cuts: tuple[int, int, int]) -> Iterator[None]:
     """Other window sizes for a while."""
@@ -121,26 +135,16 @@ def answers(draw: st.DrawFn, text: st.SearchStrategy[str]) -> list[Event]:
     return [*events, *(Event(choice, (), None, finish="stop") for choice in choices)]
 
 
-class Nobody:
-    """Is told, and keeps nothing."""
-
-    def __init__(self) -> None:
-        self.hits: set[str] = set()
-
-    def timed(self, detector: str, seconds: float) -> None:
-        del detector, seconds
-
-    def judged(self, stage: Stage, verdict: Verdict) -> None:
-        del stage, verdict
-
-
 async def run(
     events: list[Event], setting: Setting
 ) -> tuple[dict[tuple[int, str], str], list[Event], Outward]:
     """What got out of each lane, the events that got out, and the way out at its end."""
     out: list[Event] = []
 
-    outward = Outward(setting.plan(), Content((), "q"), Nobody(), wake=lambda: None)
+    def recorded(_: Verdict) -> None:
+        return
+
+    outward = Outward(setting.plan(), Content((), "q"), Told(recorded), lambda: None)
     for index, event in enumerate(events):
         outward.receive(event)
         await outward.judge(early=setting.early[index % len(setting.early)])

@@ -160,26 +160,38 @@ def test_the_shipped_policies_are_sound_and_explained(capsys: pytest.CaptureFixt
     assert "guards" in json.loads(capsys.readouterr().out)["properties"]
 
 
-def test_classifiers_of_shipped_policies_block_only_where_false_stops_are_rare() -> None:
-    """At most 1 % on sources kept apart, by the model card's own table."""
-    card = (Path(shipped_dir()).parent / "guardproxy/detectors/weights/MODEL_CARD.md").read_text("utf-8")
+def test_what_looks_at_pictures_stops_few_benign_ones_by_its_own_page() -> None:
+    """At most 3 %, and at least 90 % of the published attacks: docs/quality/images.md."""
+    page = (Path(shipped_dir()).parent / "docs/quality/images.md").read_text("utf-8")
+
+    def share(line: str) -> float:
+        return float(line.split("|")[3].strip().rstrip("%"))
+
+    benign = next(x for x in page[page.index("## Benign") :].splitlines() if x.startswith("| **all**"))
+    attacks = next(x for x in page.splitlines() if x.startswith("| **all seven**"))
+    assert share(benign) <= 3.0
+    assert share(attacks) >= 90.0
+
+
+def test_the_default_policy_stops_little_ordinary_work() -> None:
+    """By the quality page, on sources kept apart: one look-alike in ten at most, one everyday text in fifty."""
+    page = (Path(shipped_dir()).parent / "docs/quality/audit.md").read_text("utf-8")
     rates = {}
-    for section in card.split("\n## ")[1:]:
-        name = section.split("\n")[0]
+    for section in page.split("\n## ")[1:]:
         for line in section.splitlines():
-            if line.startswith("| 0."):
-                cells = [c.strip() for c in line.strip("|").split("|")]
-                rates[name, float(cells[0])] = float(cells[1].split("(")[1].rstrip("%)"))
-    revision = load_policies(shipped_dir())
+            if line.startswith("| 0.") and "(shipped)" in line:
+                threshold, look_alikes, everyday = (c.split()[0] for c in line.strip("| ").split(" | ")[:3])
+                rates[section.split("\n")[0], float(threshold)] = (look_alikes, everyday)
     blocking = [
         g
-        for p in revision.policies.values()
-        for g in p.policy.guards
-        if g.on_hit.label == "block" and g.detector != "patterns"
+        for g in load_policies(shipped_dir()).policies["default"].policy.guards
+        if g.on_hit.label == "block" and g.detector != "patterns" and g.looks_at != ("image_text",)
     ]
-    assert blocking
+    assert len(blocking) == 3
     for guard in blocking:
-        assert rates[guard.detector, guard.threshold] <= 1.0
+        look_alikes, everyday = rates[guard.detector, guard.threshold]
+        assert float(look_alikes.rstrip("%")) <= 10
+        assert float(everyday.rstrip("%")) <= 2
 
 
 def test_a_command_that_cannot_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

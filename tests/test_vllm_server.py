@@ -106,15 +106,17 @@ def test_it_does_not_outlive_a_proxy_that_was_killed(tmp_path: Path) -> None:
         assert eventually(lambda: not is_alive(child))
 
 
-@pytest.mark.parametrize("flag", ["--port=1", "--host", "--uds", "--api-key=x"])
+@pytest.mark.parametrize(
+    "flag", ["--port=1", "--host", "--uds", "--api-key=x", "--api_key", "--hos", "--por=1"]
+)
 def test_no_flag_opens_another_door(flag: str) -> None:
     with pytest.raises(SettingsError, match=r"is the proxy's to set"):
         command_of("m", [flag, "1"], "vllm")
 
 
 def test_what_weakens_the_guards_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    assert command_of("m", ["--trust-request-chat-template"], "/bin/vllm") == [
-        "/bin/vllm", "serve", "m", "--trust-request-chat-template",
+    assert command_of("m", ["--trust_request_chat-template"], "/bin/vllm") == [
+        "/bin/vllm", "serve", "m", "--trust_request_chat-template",
     ]  # fmt: skip
     assert "own chat template would replace the hardened one" in caplog.text
 

@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
-import asyncio
 import mimetypes
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from PIL import Image, ImageDraw
+
 from guardproxy.commands.looking import Case, Looked, Looker
+from guardproxy.core.content import ImagePart
 from guardproxy.core.policy import Policy
 from guardproxy.core.verdict import Finding, GuardVerdict, Stage
+from guardproxy.detectors.image_hash import perceptual
 from guardproxy.errors import RowError
+from guardproxy.images.decode import opened
 
 BAR = 20
 
 
-def run(
-    what: Sequence[str], answer: str | None, name: str, directory: Path | None, config: Path | None = None
+def run(  # noqa: PLR0913 - one for each of the command's arguments
+    what: Sequence[str],
+    answer: str | None,
+    name: str,
+    directory: Path | None,
+    config: Path | None = None,
+    out: Path | None = None,
 ) -> int:
     """Look at each thing; returns 0.
+
+    Args:
+        what: Texts, text files or pictures.
+        answer: A model's answer, judged too.
+        name: Of the policy.
+        directory: Of policies.
+        config: Settings, for served guards.
+        out: Where the picture is drawn with what was read in it; with several, their number is added.
 
     Raises:
         PolicyError: The policies are wrong, or none has that name.
         RowError: A file is neither a picture nor a text.
+        OSError: `out` cannot be written.
     """
     looker = Looker(name, directory, config)
     try:
-        for one in what:
+        for number, one in enumerate(what, 1):
             case = _case(one, answer)
-            looked = asyncio.run(_looked(looker, case))
+            looked = looker.run(looker.look(case, (Stage.INPUT, Stage.OUTPUT)))
             sys.stdout.write("\n".join(report(one, looked, looker.policy)) + "\n")
+            pictures = [each.picture for each in looked if each.picture is not None]
+            if out is not None and pictures:
+                place = out if len(what) == 1 else out.with_stem(f"{out.stem}-{number}")
+                drawn(pictures[0]).save(place, "PNG")
+                sys.stdout.write(f"  drawn: {place}\n")
     finally:
         looker.close()
     return 0
-
-
-async def _looked(looker: Looker, case: Case) -> list[Looked]:
-    try:
-        return await looker.look(case, (Stage.INPUT, Stage.OUTPUT))
-    finally:
-        await looker.rest()
 
 
 def _case(what: str, answer: str | None) -> Case:
@@ -49,9 +65,12 @@ def _case(what: str, answer: str | None) -> Case:
         is_file = path.is_file()
     except (OSError, ValueError):  # a long text is no name of a file
         is_file = False
+    is_picture = len(what) < 4096 and (mimetypes.guess_type(what)[0] or "").startswith("image/")
+    if is_picture and not is_file and not any(map(str.isspace, what)):
+        raise RowError(f"{what}: no such picture")
     if not is_file:
         return Case(what, answer)
-    if (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
+    if is_picture:
         return Case("", answer, path)
     try:
         return Case(path.read_text("utf-8"), answer)
@@ -67,9 +86,29 @@ def report(what: str, looked: Sequence[Looked], policy: Policy) -> Iterator[str]
         wanted = "" if verdict.wanted is verdict.action else f" (would: {verdict.wanted.label})"
         yield f"  {one.stage.value}: {verdict.action.label}{wanted}, {one.ms:.1f} ms"
         if one.picture is not None:
-            yield f"    picture {one.picture.width} x {one.picture.height}, sha256 {one.picture.sha256[:16]}"
+            yield from (f"    {line}" for line in _picture(one.picture))
         for guard in verdict.guards:
             yield from (f"    {line}" for line in _guard(guard, policy))
+
+
+def _picture(picture: ImagePart) -> Iterator[str]:
+    kind = picture.sent[len('"data:') :].partition(b";")[0].decode()
+    yield f"picture {picture.width} x {picture.height}, sent on as {kind}"
+    yield f"  sha256 of the file      {picture.source_sha256}"
+    yield f"  sha256 as it is sent on {picture.sha256}"
+    yield f"  perceptual              {perceptual(picture).split()[0]}"
+    for read in picture.texts:
+        yield f"  {read.place.rpartition('/')[2]:<8} {read.confidence:.2f} {read.box}  {read.text}"
+
+
+def drawn(picture: ImagePart) -> Image.Image:
+    """The picture as it is sent on, with what was read in it framed and numbered."""
+    image = opened(picture.sent).convert("RGB")
+    brush = ImageDraw.Draw(image)
+    for number, read in enumerate(picture.texts):
+        brush.rectangle(read.box, outline=(220, 20, 60), width=max(2, image.width // 600))
+        brush.text((read.box[0], max(read.box[1] - 14, 0)), str(number), fill=(220, 20, 60), font_size=12)
+    return image
 
 
 def _guard(verdict: GuardVerdict, policy: Policy) -> Iterator[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import TypeVar
 
 import pybase64
 
@@ -19,12 +23,15 @@ from guardproxy.core.policy import Mode
 from guardproxy.core.verdict import Action, Failure, GuardVerdict, Stage, Verdict
 from guardproxy.detectors.base import Content, Resources
 from guardproxy.detectors.observe import observe
-from guardproxy.errors import PolicyError, WireError
+from guardproxy.errors import DetectorError, PolicyError, WireError
 from guardproxy.images.intake import Intake
+from guardproxy.images.reader import Reader, ReaderLimits, Reading, pictures_of
 from guardproxy.inforce import InForce, load_policies
 from guardproxy.policystore import shipped_dir
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.yamldoc import suggest
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,12 @@ class Looker:
         self.policy = self._plan.policy
         self._tokens = SpecialTokens()
         self._intake = Intake(workers=1)
+        self._reader = Reader(ReaderLimits(picture_s=600.0), tokens=self._tokens)
+        self._loop = asyncio.Runner()
+
+    def run(self, work: Coroutine[None, None, T]) -> T:
+        """Do something in the looker's own event loop, in which its processes live."""
+        return self._loop.run(work)
 
     async def look(self, case: Case, stages: Sequence[Stage]) -> list[Looked]:
         """The verdict for each stage asked for; `output` only where there is a response."""
@@ -87,14 +100,24 @@ class Looker:
         try:
             request = canonical(_request(case), self._tokens, (block.en, block.ja))
             request = await self._intake.take(request, self.policy.images)
-            picture = next((s.image for s in request.segments() if s.image is not None), None)
-            verdict = await self._judge(Stage.INPUT, Content(request.segments(), request.question))
+            request, content = await self._read(request)
+            picture = next(iter(pictures_of(request)), None)
+            verdict = await self._judge(Stage.INPUT, content)
         except WireError as error:  # the proxy would answer with a 4xx: nothing would reach the model
             failure = Failure("intake", error.code or "unreadable")
             verdict = Verdict(
                 Action.BLOCK, Action.BLOCK, (GuardVerdict("intake", Action.BLOCK, Action.BLOCK, (), failure),)
             )
         return Looked(Stage.INPUT, verdict, (perf_counter() - started) * 1000, picture)
+
+    async def _read(self, request: Request) -> tuple[Request, Content]:
+        """What guards are shown; what they read in pictures is read before, outside of their budgets."""
+        if not (self._plan.reads_pictures and pictures_of(request)):
+            return request, Content(request.segments(), request.question)
+        reading = Reading(request, partial(self._reader.read, tenant=""))
+        with suppress(DetectorError):  # each guard is told once more, and fails
+            await reading.segments()
+        return reading.request, Content(request.segments(), request.question, read=reading.segments)
 
     async def _look_out(self, case: Case, response: str, hits: frozenset[str]) -> Looked:
         started = perf_counter()
@@ -107,13 +130,12 @@ class Looker:
         observed = await observe(guards, self._plan.detectors, content, lambda _name, _seconds: None)
         return judge_guards(self.policy, guards, observed, hits)
 
-    async def rest(self) -> None:
-        """Close connections before the loop ends that they belong to."""
-        await self._resources.backends.close()
-
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads and processes, and close connections, before the loop ends that they belong to."""
         self._intake.close()
+        self._loop.run(self._reader.close())
+        self._loop.run(self._resources.backends.close())
+        self._loop.close()
 
 
 def _request(case: Case) -> Request:

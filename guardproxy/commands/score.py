@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import os
 import sys
@@ -79,7 +78,10 @@ Scored = tuple[int, bytes, list[str]]
 def _scored(job: Job, count: int) -> Iterator[Scored]:
     if count == 1:
         _start(job)
-        yield from map(_score, _chunks(job.rows))
+        try:
+            yield from map(_score, _chunks(job.rows))
+        finally:
+            _LOOKERS.pop()[1].close()
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(job,)) as pool:
@@ -106,7 +108,8 @@ def _start(job: Job) -> None:
 
 
 def _score(chunk: Chunk) -> Scored:
-    return asyncio.run(_score_all(*_LOOKERS[0], chunk))
+    job, looker = _LOOKERS[0]
+    return looker.run(_score_all(job, looker, chunk))
 
 
 async def _score_all(job: Job, looker: Looker, chunk: Chunk) -> Scored:
@@ -119,7 +122,6 @@ async def _score_all(job: Job, looker: Looker, chunk: Chunk) -> Scored:
             faults.append(str(error))
             continue
         lines.extend(_line(row, one, looker.policy) for one in await looker.look(case, job.stages))
-    await looker.rest()
     return len(chunk), b"".join(lines), faults
 
 

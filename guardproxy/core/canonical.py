@@ -139,18 +139,20 @@ def join_texts(request: Request) -> Request:
     """
     if all(_stand_alone(m.parts) for m in request.messages):
         return request
-    return request.with_messages(tuple(replace(m, parts=tuple(_joined(m.parts))) for m in request.messages))
+    return request.with_messages(tuple(replace(m, parts=tuple(_joined(m))) for m in request.messages))
 
 
 def _stand_alone(parts: tuple[Part, ...]) -> bool:
     return not any(isinstance(a, TextPart) and isinstance(b, TextPart) for a, b in pairwise(parts))
 
 
-def _joined(parts: tuple[Part, ...]) -> Iterator[Part]:
-    for is_text, group in groupby(parts, lambda p: isinstance(p, TextPart)):
+def _joined(message: Message) -> Iterator[Part]:
+    # System texts were messages of their own perhaps: a blank line stays between them.
+    border = "\n\n" if message.role == "system" else "\n"
+    for is_text, group in groupby(message.parts, lambda p: isinstance(p, TextPart)):
         if is_text:
-            first, *rest = (p for p in group if isinstance(p, TextPart))
-            yield replace(first, text="\n".join((first.text, *(p.text for p in rest)))) if rest else first
+            texts = [p for p in group if isinstance(p, TextPart)]
+            yield replace(texts[0], text=border.join([p.text for p in texts]))
         else:
             yield from group
 

@@ -181,6 +181,11 @@ class Request:
         return replace(self, messages=messages)
 
 
+def call_text(call: ToolCall) -> str:
+    """What is judged of a call: its id, unless it is no text of anybody's, its name, and at the end its arguments."""
+    return "\n".join(t for t in (judged_id(call.id), call.name, call.arguments) if t)
+
+
 def _segments_of(message: Message, turn: int) -> list[Segment]:
     # What an assistant or a tool is said to have said was sent by the client: nobody vouches for it.
     untrusted = message.role in ("tool", "assistant")
@@ -204,7 +209,7 @@ def _segments_of(message: Message, turn: int) -> list[Segment]:
             Segment(
                 message.role,
                 f"{message.place}.tool_calls[{index}]",
-                "\n".join(t for t in (judged_id(call.id), call.name, call.arguments) if t),
+                call_text(call),
                 untrusted=True,
                 turn=turn,
             )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from guardproxy.core.content import Message, Part, Request, TextPart
+from guardproxy.core.content import ImagePart, Message, Part, Request, TextPart
 from guardproxy.core.policy import Hardening, Mode, Policy, Slot
-from guardproxy.core.texts import DATAMARK, HARDENING_TEXTS
+from guardproxy.core.texts import DATAMARK, HARDENING_TEXTS, SPOTLIGHT_PICTURES
 
 _KANA = re.compile("[\u3041-\u30ff\uff66-\uff9f]")
 _SPACE = re.compile(r"[ \t\u3000]+")
@@ -51,12 +51,18 @@ def harden(policy: Policy, request: Request, *, model: str, nonce: str, marker: 
         slot = one.slot_for(model)
         if slot is None:
             continue
+        language = spoken if one.language == "auto" else one.language
         if one.use == "spotlight":
             marked = _spotlight(request, nonce)
-            if marked is request:
-                continue
+            notes = [] if marked is request else [_text(one, language, nonce, marker)]
             request = marked
-        text = _text(one, spoken if one.language == "auto" else one.language, nonce, marker)
+            if any(isinstance(p, ImagePart) for m in request.messages for p in m.parts):
+                notes.append(SPOTLIGHT_PICTURES.get(language))
+            if not notes:
+                continue
+            text = "\n\n".join(notes)
+        else:
+            text = _text(one, language, nonce, marker)
         if slot is Slot.SYSTEM:
             rules.append(text)
         if slot in (Slot.USER_PREFIX, Slot.SANDWICH):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from guardproxy.core.content import ImagePart, Message, Part, Request, TextPart, ToolCall
+from guardproxy.core.content import ImagePart, Message, Part, Request, TextPart, ToolCall, call_text
 from guardproxy.core.verdict import Finding, Span
 
 
@@ -98,7 +98,7 @@ def redact_request(request: Request, hits: Iterable[Finding]) -> tuple[Request, 
     def call_of(call: ToolCall, place: str) -> ToolCall:
         if place not in by_place:
             return call
-        start = len(call.name) + 1  # a call is judged as its name, a line break and its arguments
+        start = len(call_text(call)) - len(call.arguments)
         hits = [_moved(f, -start) for f in by_place[place] if f.span and f.span.start >= start]
         if len(hits) < len(by_place[place]) or not stays_json(call.arguments, hits):
             return call

@@ -1,23 +1,69 @@
 """The four embedded classifiers: `jailbreak`, `harmful_request`, `harmful_answer`, `refusal`.
 
-Small and quick, a first stage: the model card beside the weights says what they miss.
+An n-gram model answers what is clear in a tenth of a millisecond; what it doubts, and is in Latin script, a
+small encoder reads too, in a thread. The model card beside the weights says what both miss.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
 
+from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
-from guardproxy.detectors.base import Content, Detector, Resources
+from guardproxy.detectors.base import Content, Detector, Memo, Resources
+from guardproxy.detectors.encoder import HEADS, MAX_MIDDLE, Encoder, Logits, middle_pieces, reads
 from guardproxy.detectors.joined import judged_texts
-from guardproxy.detectors.ngram import NgramModel, logistic
+from guardproxy.detectors.ngram import MAX_REMEMBERED, NgramModel, logistic
+from guardproxy.detectors.offload import Offload
 
 WEIGHTS = Path(__file__).parent / "weights"
 REFUSAL_CHARS = 600
 """An answer declines at its start, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """How a classifier's n-gram logit and the encoder's are added up; fitted on sources kept apart.
+
+    Attributes:
+        ngram: Weight of the n-gram model's calibrated logit.
+        encoder: Weight of the encoder's head of the same name.
+        bias: Added.
+        doubt_from: N-gram logit below which the encoder is not asked.
+        alone_slope: Below it: how the sum mostly follows from the n-gram logit alone.
+        alone_bias: As above.
+        other_slope: For a text in another script than Latin: of the n-gram logit, so that one threshold means
+            like shares of false stops in both.
+        other_bias: As above.
+    """
+
+    ngram: float
+    encoder: float
+    bias: float
+    doubt_from: float
+    alone_slope: float
+    alone_bias: float
+    other_slope: float
+    other_bias: float
+
+    def both(self, ngram: float, encoder: float) -> float:
+        """The log-odds by both models."""
+        return self.bias + self.ngram * ngram + self.encoder * encoder
+
+    def alone(self, ngram: float) -> float:
+        """The log-odds where the n-gram model is sure that there is nothing."""
+        return self.alone_bias + self.alone_slope * ngram
+
+    def other(self, ngram: float) -> float:
+        """The log-odds of a text that the encoder cannot read."""
+        return self.other_bias + self.other_slope * ngram
 
 
 @cache
@@ -25,39 +71,109 @@ def _model(name: str) -> NgramModel:
     return NgramModel.load(WEIGHTS / f"{name}.npz")
 
 
-class TextClassifier:
+@cache
+def _encoder() -> Encoder:
+    return Encoder(WEIGHTS)
+
+
+@cache
+def _joint(name: str) -> Joint:
+    return Joint(**json.loads((WEIGHTS / "encoder.json").read_text("utf-8"))[name])
+
+
+def _read_text(text: str) -> Logits:
+    """Of a long text, the pieces that the n-gram models find riskiest are read too."""
+    pieces = middle_pieces(text)
+    if len(pieces) <= MAX_MIDDLE:
+        return _encoder().read(text, pieces)
+    chosen: set[str] = set()
+    for name in ("jailbreak", "harmful_request"):
+        chosen |= set(sorted(pieces, key=_model(name).logit)[-MAX_MIDDLE // 2 :])
+    return _encoder().read(text, sorted(chosen))
+
+
+async def _once(memo: Memo, key: tuple[object, ...], offload: Offload, work: Callable[[], Logits]) -> Logits:
+    """Run in a thread, once for all detectors of an exchange that ask for the same."""
+    task = memo.get(key)
+    if not isinstance(task, asyncio.Task):
+        if len(memo) >= MAX_REMEMBERED:
+            memo.clear()
+        task = memo[key] = asyncio.ensure_future(offload.run(work))
+    # Shielded: one guard's budget may end while another still waits for the same answer.
+    found: Logits = await asyncio.shield(task)
+    return found
+
+
+class _Classifier:
+    """An n-gram model, and the encoder behind it."""
+
+    inline = False
+
+    def __init__(self, name: str, resources: Resources) -> None:
+        self.name = name
+        self._model = _model(name)
+        self._joint = _joint(name)
+        self._offload = resources.offload
+        stated = f"{self._model.version} {_encoder().version} {self._joint}"
+        self.version = sha256(stated.encode()).hexdigest()[:12]
+
+    def warm_up(self) -> None:
+        """Score once, so that the first request does not pay for what is made when needed."""
+        self._model.score_pair("warm", "up")
+        _encoder().read("warm up")
+
+    async def _join(self, ngram: float, is_read: bool, read: Callable[[], Awaitable[Logits]]) -> float:
+        if not is_read:
+            return self._joint.other(ngram)
+        if ngram < self._joint.doubt_from:
+            return self._joint.alone(ngram)
+        return self._joint.both(ngram, float((await read())[HEADS.index(self.name)]))
+
+
+class TextClassifier(_Classifier):
     """Scores each text by itself.
 
     The odds are divided by the number of texts: a request of twenty segments must not have twenty
     chances to be stopped wrongly.
     """
 
-    inline = True
-
-    def __init__(self, name: str, longest: int | None = None) -> None:
-        self.name = name
-        self._model = _model(name)
-        self._longest = longest
-        self.version = self._model.version
-
-    def warm_up(self) -> None:
-        """Score once, so that the first request does not pay for tables that are made when needed."""
-        self._model.score("warm up")
-
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each text."""
-        texts = [(p, t[: self._longest]) for p, t in judged_texts(content.segments, content.context)]
+        texts = judged_texts(content.segments, content.context)
         shared = math.log(max(len(texts), 1))
+        logits = await asyncio.gather(*(self._logit(text, content.memo) for _, text in texts))
         return tuple(
-            Finding(
-                self.name, self.name, logistic(self._model.logit(text, memo=content.memo) - shared), place
-            )
-            for place, text in texts
+            Finding(self.name, self.name, logistic(logit - shared), place)
+            for (place, _), logit in zip(texts, logits, strict=True)
         )
 
+    async def _logit(self, text: str, memo: Memo) -> float:
+        read = partial(_once, memo, ("text", text), self._offload, partial(_read_text, text))
+        return await self._join(self._model.logit(text, memo=memo), reads(text), read)
 
-class AnswerClassifier:
+
+class AnswerClassifier(_Classifier):
     """Scores an answer together with its question."""
+
+    async def detect(self, content: Content) -> tuple[Finding, ...]:
+        """One finding for each text of the answer."""
+        return tuple(
+            [
+                Finding(self.name, self.name, logistic(await self._logit(s, content)), s.place)
+                for s in content.segments
+                if s.text.strip()
+            ]
+        )
+
+    async def _logit(self, segment: Segment, content: Content) -> float:
+        text, question, memo = segment.text, content.context, content.memo
+        work = partial(_encoder().read_answer, question, text)
+        read = partial(_once, memo, ("answer", question, text), self._offload, work)
+        return await self._join(self._model.logit(text, question, memo), reads(text), read)
+
+
+class RefusalClassifier:
+    """Scores the beginning of an answer; n-grams are enough for it."""
 
     inline = True
 
@@ -67,35 +183,34 @@ class AnswerClassifier:
         self.version = self._model.version
 
     def warm_up(self) -> None:
-        """As `TextClassifier.warm_up`."""
-        self._model.score_pair("warm", "up")
+        """As the others."""
+        self._model.score("warm up")
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
-        """One finding for each text of the answer."""
+        """One finding for each text."""
+        texts = [(p, t[:REFUSAL_CHARS]) for p, t in judged_texts(content.segments, content.context)]
+        shared = math.log(max(len(texts), 1))
         return tuple(
-            Finding(
-                self.name, self.name, self._model.score_pair(content.context, s.text, content.memo), s.place
-            )
-            for s in content.segments
-            if s.text.strip()
+            Finding(self.name, self.name, logistic(self._model.logit(t, memo=content.memo) - shared), place)
+            for place, t in texts
         )
 
 
-def jailbreak(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
+def jailbreak(_parameters: Mapping[str, object], resources: Resources) -> Detector:
     """Jailbreaks and prompt injections, in what goes in."""
-    return TextClassifier("jailbreak")
+    return TextClassifier("jailbreak", resources)
 
 
-def harmful_request(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
+def harmful_request(_parameters: Mapping[str, object], resources: Resources) -> Detector:
     """Requests for harm, in what goes in."""
-    return TextClassifier("harmful_request")
+    return TextClassifier("harmful_request", resources)
 
 
-def harmful_answer(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
+def harmful_answer(_parameters: Mapping[str, object], resources: Resources) -> Detector:
     """Harmful answers, read beside their question."""
-    return AnswerClassifier("harmful_answer")
+    return AnswerClassifier("harmful_answer", resources)
 
 
 def refusal(_parameters: Mapping[str, object], _resources: Resources) -> Detector:
     """Answers in which the model declines."""
-    return TextClassifier("refusal", REFUSAL_CHARS)
+    return RefusalClassifier("refusal")

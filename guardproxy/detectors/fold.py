@@ -23,6 +23,9 @@ _GOES_ON = re.compile(
     # What belongs to the character before it: half-width voice marks, enclosing marks, vowels and finals of Hangul.
     f"[{_INVISIBLE}\uff9e\uff9f\u0488\u0489\u1abe\u20dd-\u20e0\u20e2-\u20e4\ua670-\ua672\u1161-\u11ff\ud7b0-\ud7ff]"
 )
+PLAIN = "\n -@\\[-~\u3001-\u3003\u300c-\u300f\u3041-\u3096\u30a1-\u30fc\u4e00-\u9fff"
+"""Class of characters that fold to themselves, most of Japanese among them: they are taken in runs."""
+_RUN = re.compile(f"[{PLAIN}]+")
 _SPACES = dict.fromkeys("\x0b\x85\u1680\u2028\u2029\u2800", " ")
 
 
@@ -57,6 +60,12 @@ def fold(text: str) -> Folded:
     at = 0
     index = 0
     while index < len(text):
+        run = _RUN.match(text, index)
+        if run is not None and (end := run.end() - 1) > index:  # the last one may have a mark after it
+            pieces.append(text[index:end])
+            points.extend(range(at, at + end - index))
+            starts.extend(range(index, end))
+            at, index = at + end - index, end
         end = index + 1
         # A base character and its combining marks fold together, so that か + ゛ becomes が.
         while end < len(text) and (unicodedata.combining(text[end]) or _GOES_ON.match(text, end)):

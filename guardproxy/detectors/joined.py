@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from guardproxy.core.content import Segment
+from guardproxy.core.content import ImagePart, ReadText, Segment
+from guardproxy.core.redact import Box
 
 KIND = "image_text"
+_CJK = re.compile("[\u3000-\u30ff\u3400-\u9fff\uff01-\uff9f]")
 _LINE = re.compile(r"/ocr\[\d+\]$")
 Placed = tuple[str, str]
 """Place and text."""
@@ -28,7 +30,39 @@ def lines_by_picture(segments: Sequence[Segment]) -> dict[str, list[Segment]]:
 
 def text_of(lines: Sequence[Segment]) -> str:
     """A picture's lines as one text: line breaks of a layout are no ends of sentences."""
-    return " ".join(line.text for line in lines)
+    return joined_lines([line.text for line in lines])
+
+
+def joined_lines(lines: Sequence[str]) -> str:
+    """Lines as one text; Japanese and Chinese have no space where a line breaks."""
+    text = ""
+    for line in lines:
+        is_one_word = bool(text and line) and _CJK.match(text[-1]) and _CJK.match(line[0])
+        text += line if is_one_word or not text else f" {line}"
+    return text
+
+
+def blocks(picture: ImagePart) -> list[str]:
+    """Lines that stand together, as texts: a speech bubble, a button, a column.
+
+    A line belongs to the block whose last line is above it, no further than a line's height, and overlaps it.
+    """
+    found: list[list[ReadText]] = []
+    for read in picture.texts:
+        for block in reversed(found):
+            if _continues(block[-1].box, read.box):
+                block.append(read)
+                break
+        else:
+            found.append([read])
+    return [joined_lines([read.text for read in block]) for block in found]
+
+
+def _continues(above: Box, below: Box) -> bool:
+    height = max(min(above[3] - above[1], below[3] - below[1]), 1)
+    gap = below[1] - above[3]
+    overlap = min(above[2], below[2]) - max(above[0], below[0])
+    return -height <= gap <= height and overlap > 0.3 * min(above[2] - above[0], below[2] - below[0])
 
 
 def judged_texts(segments: Sequence[Segment], words: str) -> list[Placed]:

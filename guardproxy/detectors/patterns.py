@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from re import _parser  # type: ignore[attr-defined]  # the only bound on a pattern's length that Python offers
@@ -74,6 +75,7 @@ class Patterns:
         self._each = [re2.compile(p.expression, options) for p in self._patterns]
         self._longest = max((p.longest for p in self._patterns if p.literal is None), default=0)
         self._starts = _starts_at_end([p.literal for p in self._patterns if p.literal is not None])
+        self._bases = frozenset(b for p in self._patterns for b in _bases(p.literal or ""))
         self._reach = max((p.longest for p in self._patterns), default=0)
 
     @property
@@ -107,6 +109,9 @@ class Patterns:
             match = self._starts.search(tail.text[low:])
             if match is not None:
                 at = min(at, low + match.start())
+            if tail.text[-1:] in self._bases:  # one more mark, and it is another character
+                match = self._starts.search(tail.text[low:-1])
+                at = min(at, len(tail.text) - 1 if match is None else low + match.start())
         if at >= len(tail.text):
             return 0
         return len(text) - fresh - tail.original(at, at + 1)[0]
@@ -126,8 +131,6 @@ class Patterns:
                         continue
                     if not content.final and end == len(folded.text):
                         continue
-                    if base + folded.original(start, end)[0] < content.fresh:
-                        continue  # its edge is only where the text was cut for this look
                     yield self._finding(pattern, segment, folded, (start, end), base)
 
     def _finding(
@@ -158,6 +161,13 @@ def _starts_at_end(literals: list[str]) -> re2._Regexp | None:
     options.log_errors = False
     options.max_mem = MAX_MEMORY
     return re2.compile(f"(?:{'|'.join(nested)})\\z", options)
+
+
+def _bases(literal: str) -> Iterator[str]:
+    """Characters that become one of these by a mark that comes later: か for が, 하 for 한."""
+    for char in literal:
+        parts = unicodedata.normalize("NFD", char)
+        yield from (unicodedata.normalize("NFC", parts[:end]) for end in range(1, len(parts)))
 
 
 def _unit(char: str) -> str:

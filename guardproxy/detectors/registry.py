@@ -64,6 +64,9 @@ DETECTORS: Mapping[str, Entry] = {
     "text_in_image": Entry("guardproxy.detectors.text_in_image:build", ("image_text",), ()),
     "image_hash": Entry("guardproxy.detectors.image_hash:build", ("image",), (), ("file",)),
     "image_safety": Entry("guardproxy.detectors.image_safety:build", ("image",), (), extra="image-safety"),
+    "instruction_in_image": Entry(
+        "guardproxy.detectors.instruction_in_image:build", ("image_text",), (), extra="images"
+    ),
     "harmful_answer": Entry(
         "guardproxy.detectors.classifiers:harmful_answer",
         (),

@@ -1,12 +1,14 @@
 """A process that reads text in pictures: `python -m guardproxy.images.ocr_worker`. Frames on stdin and stdout.
 
 A process of its own, since the models hold up to a gigabyte, work without pause for seconds, and can be ended.
-Each frame is four bytes of length (big endian) and that many bytes: a picture's file in, JSON out.
+Each frame is four bytes of length (big endian) and that many bytes: a picture's file in; out comes JSON, the lines and
+the most memory that the process has held, in KiB.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import resource
 import struct
@@ -23,10 +25,11 @@ from rapidocr import RapidOCR
 MODELS = Path(rapidocr.__file__).parent / "models"
 MAX_SIDE = 2000
 """Longest side that is read, in pixels; a larger picture is read at this size."""
+LEAST_PIXELS, MOST_PIXELS, SHORT_SIDE = 800_000, 1_600_000, 736
+"""Lines are looked for in a picture enlarged to the first, if small, or reduced to the second; they are then read in
+the picture itself. Never enlarged further than the model's own short side."""
 LEAST_CONFIDENCE = 0.3
 """What is read with less is noise: textures, logos, parts of letters."""
-MAX_RSS_KB = 2_000_000
-"""A process that has grown beyond ends after its picture; another takes its place."""
 PARAMETERS = {
     "EngineConfig.onnxruntime.intra_op_num_threads": 1,
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
@@ -48,6 +51,7 @@ def read(engine: RapidOCR, file: bytes) -> list[Line]:
         if is_plain(image):
             return []
         rgb = image.convert("RGB")
+    engine.text_det.limit_type, engine.text_det.limit_side_len = scaling(rgb.width, rgb.height)
     found = engine(
         np.ascontiguousarray(np.asarray(rgb)[:, :, ::-1]), use_det=True, use_cls=True, use_rec=True
     )
@@ -65,6 +69,20 @@ def read(engine: RapidOCR, file: bytes) -> list[Line]:
         )
         lines.append((text, corners, round(min(max(float(score), 0.0), 1.0), 4)))
     return lines
+
+
+def scaling(width: int, height: int) -> tuple[str, int]:
+    """How lines are looked for, as the engine says it: `min` or `max`, and the length of that side in pixels.
+
+    The engine would enlarge a strip until its short side fills the model, at many times the cost.
+    """
+    pixels = width * height
+    ratio = max(1.0, min(math.sqrt(LEAST_PIXELS / pixels), SHORT_SIDE / min(width, height)))
+    if pixels > MOST_PIXELS:
+        ratio = math.sqrt(MOST_PIXELS / pixels)
+    if ratio >= 1:
+        return "min", max(round(ratio * min(width, height)), 32)
+    return "max", round(ratio * max(width, height))
 
 
 def is_plain(image: Image.Image) -> bool:
@@ -87,11 +105,11 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer every frame until the other side closes."""
     engine = RapidOCR(params=PARAMETERS)
     warm(engine)
+    os.nice(5)  # beside the proxy's own thread, which others wait for
     send(sink, b"ready")
     while (file := receive(source)) is not None:
-        send(sink, msgspec.json.encode(read(engine, file)))
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MAX_RSS_KB:
-            return
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        send(sink, msgspec.json.encode((read(engine, file), held)))
 
 
 def send(sink: BinaryIO, frame: bytes) -> None:
@@ -114,7 +132,6 @@ def main() -> None:
     """Serve on stdin and stdout, which nothing else may write to."""
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    os.nice(10)  # beside the proxy's own thread, which others wait for
     serve(sys.stdin.buffer, sink)
 
 

@@ -30,7 +30,7 @@ log = logging.getLogger("guardproxy.images")
 
 NEEDS = "rapidocr"
 EXTRA = "images"
-VERSION = "rapidocr-3-ppocrv6-small-1"
+VERSION = "rapidocr-3-ppocrv6-small-2"
 """Of everything that a reading depends on: part of the key under which it is kept."""
 COMMAND = (sys.executable, "-m", "guardproxy.images.ocr_worker")
 RESTART_S = 5.0
@@ -55,12 +55,14 @@ class ReaderLimits:
         max_waiting: Pictures in work or waiting; more are turned away.
         picture_s: A process that takes longer for one picture is ended.
         start_s: The same, for its start.
+        process_kb: A process that has held more is ended between two pictures, and another takes its place.
     """
 
     processes: int = 1
     max_waiting: int = 32
     picture_s: float = 60.0
     start_s: float = 60.0
+    process_kb: int = 2_000_000
 
 
 class _Job:
@@ -212,7 +214,7 @@ class Reader:
             try:
                 async with asyncio.timeout(self._limits.picture_s):
                     await _send(process, job.file)
-                    lines = msgspec.json.decode(await _receive(process), type=Lines)
+                    lines, held = msgspec.json.decode(await _receive(process), type=tuple[Lines, int])
             except (TimeoutError, OSError, asyncio.IncompleteReadError, msgspec.DecodeError) as error:
                 log.error("a picture could not be read: %s", str(error) or type(error).__name__)
                 _fail(job, "a picture could not be read")
@@ -222,6 +224,8 @@ class Reader:
                 raise
             if not job.lines.done():
                 job.lines.set_result(lines)
+            if held > self._limits.process_kb:
+                return
 
     async def _next(self) -> _Job:
         async with self._news:

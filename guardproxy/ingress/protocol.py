@@ -79,6 +79,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_done = True
         self._stop_timer()
+        if self.parser.should_upgrade():
+            # The parser would take the body for another protocol's, and what follows of it for a request.
+            self._refuse("The connection cannot be upgraded: send the request without an Upgrade header")
         lengths = [name for name, _ in self.headers if name in _LENGTHS]
         if len(lengths) > 1:
             is_twice = lengths.count(lengths[0]) > 1

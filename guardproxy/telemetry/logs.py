@@ -35,7 +35,8 @@ def start(form: Form, level: Level, exchanges: Exchanges, worker: int | None = N
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(worker) if form == "json" else _Console(worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for chatty in ("uvicorn", "httpx", "httpcore"):  # a line for each request, with its address
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("guardproxy.exchange").setLevel(
         logging.WARNING if exchanges == "problems" else level.upper()
     )

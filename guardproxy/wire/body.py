@@ -15,6 +15,8 @@ from guardproxy.wire.fields import KNOWN_DROPPED, REFUSED, boolean, short_text, 
 MAX_DEPTH = 64
 MAX_LISTED = {"messages": 2048, "input": 4096, "tools": 128}
 IDENTIFIER = re.compile(r"[a-zA-Z0-9_.\-]{1,128}")
+CALL_ID = re.compile(r"[a-zA-Z0-9_.:\-]{1,128}")
+"""Kimi's calls are named `functions.NAME:0`."""
 
 Json = dict[str, object]
 _read_model = short_text(512)
@@ -29,7 +31,7 @@ def decode(body: bytes) -> Json:
     small, cuts = cut(body)
     value = _parsed(small)
     # What was cut out must stand for a picture; a text that only looks like one is read as it is.
-    return value if placed(value, cuts) else _parsed(body)
+    return value if not cuts or placed(value, cuts) else _parsed(body)
 
 
 def _parsed(body: bytes) -> Json:
@@ -66,8 +68,10 @@ def _bound_depth(body: bytes) -> None:
         raise WireError(f"The body is nested too deeply (more than {MAX_DEPTH} levels)", code="invalid_json")
 
 
-def bound_text(request: Request, limit: int, field: str = "messages") -> None:
-    """Raise a 413 if the request's texts have more than `limit` characters in all."""
+def bound_text(request: Request, limit: int, body: bytes, field: str = "messages") -> None:
+    """Raise a 413 if the texts of a request have more than `limit` characters in all; `body` is what it was read from."""
+    if len(body) <= limit:
+        return  # no character takes less than a byte
     total = sum(len(s.text) for s in request.segments())
     if total > limit:
         raise WireError(
@@ -116,13 +120,24 @@ def drop(dropped: list[str], *fields: str) -> None:
 
 
 def identifier(param: str, value: object) -> str:
-    """A name or id that a client made.
+    """A name that a client made.
 
     Raises:
         WireError: It is anything else.
     """
     if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
         raise WireError(f"{param}: expected 1 to 128 letters, digits, _ . or -", param=param)
+    return value
+
+
+def call_id(param: str, value: object) -> str:
+    """The id of a tool call, as models and servers make them.
+
+    Raises:
+        WireError: It is anything else.
+    """
+    if not isinstance(value, str) or not CALL_ID.fullmatch(value):
+        raise WireError(f"{param}: expected 1 to 128 letters, digits, _ . : or -", param=param)
     return value
 
 

@@ -12,6 +12,7 @@ from guardproxy.errors import WireError
 from guardproxy.wire.body import (
     Json,
     bound_text,
+    call_id,
     canonical_json,
     decode,
     drop,
@@ -63,7 +64,7 @@ def parse(body: bytes, *, max_text_chars: int) -> Request:
         include_usage=include_usage(raw),
         dropped=tuple(dropped),
     )
-    bound_text(request, max_text_chars)
+    bound_text(request, max_text_chars, body)
     return request
 
 
@@ -88,7 +89,7 @@ def _message(place: str, value: object, dropped: list[str]) -> Message:
     content = value.get("content")
     if content is None and not calls:
         raise WireError(f"{place}.content: required", param=f"{place}.content")
-    name, call_id = value.get("name"), value.get("tool_call_id")
+    name, answered = value.get("name"), value.get("tool_call_id")
     parts = tuple(_parts(f"{place}.content", content, dropped))
     return Message(
         _ROLES[role],
@@ -96,7 +97,7 @@ def _message(place: str, value: object, dropped: list[str]) -> Message:
         place,
         None if name is None else identifier(f"{place}.name", name),
         calls,
-        None if call_id is None else identifier(f"{place}.tool_call_id", call_id),
+        None if answered is None else call_id(f"{place}.tool_call_id", answered),
     )
 
 
@@ -163,11 +164,11 @@ def _tool_calls(place: str, value: object) -> Iterator[ToolCall]:
         function = one.get("function") if isinstance(one, dict) else None
         if not isinstance(function, dict):
             raise wrong(f"{at}.function", "an object", function)
-        call_id = identifier(f"{at}.id", one.get("id"))
+        number = call_id(f"{at}.id", one.get("id"))
         name, arguments = identifier(f"{at}.function.name", function.get("name")), function.get("arguments")
         if not isinstance(arguments, str):
             raise wrong(f"{at}.function.arguments", "a string", arguments)
-        yield ToolCall(call_id, name, canonical_json(f"{at}.function.arguments", arguments))
+        yield ToolCall(number, name, canonical_json(f"{at}.function.arguments", arguments))
 
 
 def _tools(value: object, dropped: list[str]) -> tuple[Tool, ...]:

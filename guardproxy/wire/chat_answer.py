@@ -198,7 +198,7 @@ class ChatAnswer:
         blocked = {i: own_choice(i, self._message, self._finish, streamed=False) for i in cut}
         choices = released | blocked
         answer = _headed(self._head, [choices[i] for i in sorted(choices)], self._request.model)
-        answer.usage = UNSET if self._head.usage is UNSET else scrubbed_usage(self._head.usage)
+        answer.usage = UNSET if self._head.usage is UNSET else dict(self.usage) if self.usage else None
         answer.guardproxy, answer.moderation = note, self.moderation or UNSET
         return _encode(answer)
 

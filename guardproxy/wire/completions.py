@@ -51,7 +51,7 @@ def parse(body: bytes, *, max_text_chars: int) -> Request:
         dropped=tuple(dropped),
         dialect="completions",
     )
-    bound_text(request, max_text_chars, "prompt")
+    bound_text(request, max_text_chars, body, "prompt")
     return request
 
 

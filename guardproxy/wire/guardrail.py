@@ -81,7 +81,7 @@ def parse(body: bytes, *, max_text_chars: int) -> Consulted:
         consulted = Consulted(Stage.OUTPUT, Request("", told), found, policy)
     else:
         consulted = Consulted(Stage.INPUT, _request(raw, texts, images, turns, calls), (), policy)
-    bound_text(consulted.request, max_text_chars, "texts")
+    bound_text(consulted.request, max_text_chars, body, "texts")
     if sum(len(s.text) for s in consulted.answer) > max_text_chars:
         raise WireError(
             f"texts: at most {max_text_chars} characters", param="texts", status=413, code="text_too_long"

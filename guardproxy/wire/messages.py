@@ -11,6 +11,7 @@ from guardproxy.errors import WireError
 from guardproxy.wire.body import (
     Json,
     bound_text,
+    call_id,
     decode,
     drop,
     identifier,
@@ -88,7 +89,7 @@ def parse(body: bytes, *, max_text_chars: int) -> Request:
         dropped=tuple(dropped),
         dialect="messages",
     )
-    bound_text(request, max_text_chars)
+    bound_text(request, max_text_chars, body)
     return request
 
 
@@ -194,13 +195,13 @@ def _tool_use(at: str, block: Json) -> ToolCall:
         raise wrong(f"{at}.input", "an object", given)
     arguments = msgspec.json.encode(given).decode()
     return ToolCall(
-        identifier(f"{at}.id", block.get("id")), identifier(f"{at}.name", block.get("name")), arguments
+        call_id(f"{at}.id", block.get("id")), identifier(f"{at}.name", block.get("name")), arguments
     )
 
 
 def _tool_result(at: str, block: Json, dropped: list[str]) -> Message:
     content, place = block.get("content"), f"{at}.content"
-    call_id = identifier(f"{at}.tool_use_id", block.get("tool_use_id"))
+    answered = call_id(f"{at}.tool_use_id", block.get("tool_use_id"))
     parts: tuple[Part, ...]
     if content is None or isinstance(content, str):
         parts = (TextPart(content or "", place),)
@@ -209,7 +210,7 @@ def _tool_result(at: str, block: Json, dropped: list[str]) -> Message:
             _image(where, one) if one.get("type") == "image" else _text_block(where, one, dropped)
             for where, one in _blocks(place, content)
         )
-    return Message("tool", parts, at, tool_call_id=call_id)
+    return Message("tool", parts, at, tool_call_id=answered)
 
 
 def _image(at: str, block: Json) -> ImagePart:

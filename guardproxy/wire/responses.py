@@ -14,6 +14,7 @@ from guardproxy.errors import WireError
 from guardproxy.wire.body import (
     Json,
     bound_text,
+    call_id,
     canonical_json,
     decode,
     drop,
@@ -80,7 +81,7 @@ def parse(body: bytes, *, max_text_chars: int) -> Request:
         dialect="responses",
         echo=_echo(instructions, tools, choice, schema, options),
     )
-    bound_text(request, max_text_chars, "input")
+    bound_text(request, max_text_chars, body, "input")
     return request
 
 
@@ -159,14 +160,14 @@ def _item(at: str, item: object, dropped: list[str]) -> Message | None:
         if not isinstance(arguments, str):
             raise wrong(f"{at}.arguments", "a string", arguments)
         call = ToolCall(
-            identifier(f"{at}.call_id", item.get("call_id")),
+            call_id(f"{at}.call_id", item.get("call_id")),
             identifier(f"{at}.name", item.get("name")),
             canonical_json(f"{at}.arguments", arguments),
         )
         return Message("assistant", (), at, tool_calls=(call,))
     if kind == "function_call_output":
         parts = tuple(_parts(f"{at}.output", item.get("output"), dropped))
-        return Message("tool", parts, at, tool_call_id=identifier(f"{at}.call_id", item.get("call_id")))
+        return Message("tool", parts, at, tool_call_id=call_id(f"{at}.call_id", item.get("call_id")))
     if kind == "reasoning":  # the client's word for what the model thought: not shown to it
         drop(dropped, "reasoning")
         return None

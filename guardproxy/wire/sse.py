@@ -26,6 +26,8 @@ class Decoder:
     def receive(self, chunk: bytes) -> list[bytes]:
         """The data of every event that this chunk completes; comments and empty events are left out."""
         buffer = self._buffer + chunk if self._buffer else chunk
+        if len(self._buffer) > self._max:  # what waits for the other half of a CRLF counts, too
+            raise EventTooLong(f"a server-sent event is longer than {self._max} bytes")
         if b"\r" in buffer:
             if buffer.endswith(b"\r"):  # half of a CRLF perhaps: wait for the other half
                 self._buffer = buffer

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -74,7 +75,7 @@ class Witness:
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         self.seen += [s.text for s in content.segments]
-        return await self._words.detect(content)
+        return tuple(replace(f, detector=self.name) for f in await self._words.detect(content))
 
 
 class Fixed:

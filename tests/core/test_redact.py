@@ -54,10 +54,10 @@ def test_a_hit_where_nothing_can_be_replaced_is_told() -> None:
 CALL = "send"
 
 
-def called(arguments: str, *spans: tuple[int, int]) -> str | None:
+def called(arguments: str, *spans: tuple[int, int], call_id: str = "1") -> str | None:
     """A call's arguments once these spans of them are redacted."""
-    message = Message("assistant", (), "messages[0]", tool_calls=(ToolCall("1", CALL, arguments),))
-    start = len(CALL) + 1
+    message = Message("assistant", (), "messages[0]", tool_calls=(ToolCall(call_id, CALL, arguments),))
+    start = Request("m", (message,)).segments()[0].text.index(arguments)
     hits = [hit("messages[0].tool_calls[0]", (a + start, b + start)) for a, b in spans]
     found = redact_request(Request("m", (message,)), hits)
     return None if found is None else found[0].messages[0].tool_calls[0].arguments
@@ -70,6 +70,12 @@ def test_a_calls_arguments_stay_json_or_nothing_is_sent() -> None:
     assert called('{"a": "\\n12"}', (8, 11)) is None
     assert called('{"a": "\\n12"}', (7, 11)) == '{"a": "[phone]"}'
     assert called('{"a": "12"}', (-3, -1)) is None
+
+
+def test_what_is_judged_before_a_calls_arguments_moves_no_redaction() -> None:
+    """An id that says something is judged with the call: the spans count from there."""
+    for call_id in ("1", "call_abc", "what the caller wrote here", ""):
+        assert called('{"a": "x 12 y"}', (9, 11), call_id=call_id) == '{"a": "x [phone] y"}'
 
 
 def test_a_hit_without_a_span_is_not_placed_in_json() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import math
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -18,6 +19,7 @@ from guardproxy.detectors.backends import Backend, BackendPlan, Backends
 from guardproxy.detectors.base import Resources
 from guardproxy.errors import DetectorError, PolicyError, SettingsError
 from guardproxy.settings import Settings
+from guardproxy.telemetry import logs
 from guardproxy.telemetry.metrics import Metrics
 from tests.guard_server import GuardServer, Reply
 
@@ -137,6 +139,29 @@ def test_it_asks_again_once_if_not_a_byte_came_back() -> None:
     with gone:
         pass
     assert run(gone, fault) == "error"
+
+
+def test_an_answer_that_breaks_off_is_not_asked_for_again() -> None:
+    told = Told()
+
+    async def torn(backend: Backend) -> str:
+        assert await fault(backend) == "error"
+        return backend.state.value
+
+    with GuardServer(Reply({"fine": True}, is_torn=True)) as server:
+        assert run(server, torn, told, failures=1) == "open"
+        assert len(server.seen) == 1
+    assert told.results == ["error"]
+
+
+def test_who_waited_while_the_circuit_opened_asks_nobody() -> None:
+    async def crowd(backend: Backend) -> list[object]:
+        return await asyncio.gather(*(ask()(backend) for _ in range(3)), return_exceptions=True)
+
+    with GuardServer(Reply(status=500, slow_s=0.1)) as server:
+        found = run(server, crowd, concurrency=1, failures=1, open_s=30)
+        assert len(server.seen) == 1
+    assert [str(f) for f in found][1:] == ["back end g: its circuit is open after failures"] * 2
 
 
 def test_it_comes_back_once_where_the_server_asks_for_it_soon() -> None:
@@ -329,3 +354,21 @@ def test_a_secure_connection_trusts_the_given_authority(tmp_path: Path) -> None:
 def test_json_of_the_answer_may_be_any() -> None:
     with GuardServer(Reply(json.dumps([[]]).encode())) as server:
         assert run(server, ask()) == [[]]
+
+
+def test_requests_to_back_ends_are_not_logged_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        logs.start("console", "info", "problems")
+        with GuardServer(OK) as server:
+            run(server, ask())
+            server.answer = Reply(status=500)
+            run(server, fault, failures=1)
+            address = server.url
+    finally:
+        root.handlers[:], root.level = before
+        logging.captureWarnings(capture=False)
+    told = capsys.readouterr().err
+    assert "the circuit of back end g is open" in told
+    assert address not in told

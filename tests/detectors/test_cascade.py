@@ -159,7 +159,7 @@ PATTERNS = {"detector": "patterns", "when": "0..0.5", "patterns": [{"id": "p", "
 
 
 def test_patterns_inside_hold_a_stream_back_as_they_do_alone() -> None:
-    cascade = build({"of": ["harmful_answer", PATTERNS]}, Resources())
+    cascade = build({"of": ["refusal", PATTERNS]}, Resources())
     assert isinstance(cascade, Cascade)
     alone = registry.build("patterns", {"patterns": PATTERNS["patterns"]}, Resources())
     assert cascade.longest == alone.longest > 0  # type: ignore[attr-defined]  # of this one

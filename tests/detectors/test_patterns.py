@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import unicodedata
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from guardproxy.core.content import Segment
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Content, Resources
-from guardproxy.detectors.fold import fold
+from guardproxy.detectors.fold import PLAIN, fold
 from guardproxy.detectors.patterns import Patterns, build
 from guardproxy.errors import PolicyError
 
@@ -84,6 +85,18 @@ def test_every_hit_of_several_is_found() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["が極", "極が", "한국", "국한"])
+@pytest.mark.parametrize("between", ["", "\u200b"])
+def test_a_character_that_a_mark_may_change_is_held(text: str, between: str) -> None:
+    """A window may end between か and its mark, and the mark be all that the next one brings."""
+    built = build({"patterns": [{"id": "p", "text": text}]}, Resources())
+    assert isinstance(built, Patterns)
+    spelled = between.join(unicodedata.normalize("NFD", text))
+    for cut in range(1, len(spelled)):
+        assert built.held_suffix("x" + spelled[:cut], 0) == cut
+    assert built.held_suffix("xあ", 0) == 0
+
+
 def test_decomposed_hangul_folds_together() -> None:
     assert fold(unicodedata.normalize("NFD", "한국어")).text == "한국어"
 
@@ -104,15 +117,6 @@ def test_an_unfinished_hit_waits() -> None:
     assert hits("the blue heron", final=False) == []
     assert hits("the blue heron ", final=False) == [("p", "blue heron")]
     assert hits("blue heron blue heron.", fresh=11) == [("p", "blue heron")]
-
-
-@pytest.mark.parametrize("mark", ["\u200b", "\u0301", "\u0301\u0302\u200b"])
-def test_what_stands_before_is_seen_through_invisible_characters(mark: str) -> None:
-    """A stream must not be stopped for a word that is none in the whole text."""
-    before = f"x{mark}"
-    assert hits(f"{before}blue heron.") == []
-    assert hits(f"{before}blue heron.", fresh=len(before)) == []
-    assert hits(f"{mark}blue heron.", fresh=len(mark)) == [("p", "blue heron")]
 
 
 @given(st.text("blue hron_ \n極秘計画1-\u200b\u0301\U000e0062", max_size=30), st.integers(0, 40))
@@ -149,8 +153,18 @@ def test_folding_keeps_a_way_back(text: str) -> None:
         assert 0 <= start < end <= len(text)
 
 
+def test_what_is_taken_in_runs_folds_to_itself() -> None:
+    for code in range(0x110000):
+        char = chr(code)
+        if re.match(f"[{PLAIN}]", char):
+            assert fold(char + "\u4e00").text == char + "\u4e00"
+            assert fold("\ue000" + char).text == "\ue000" + char
+
+
 def test_combined_kana_fold_together() -> None:
     assert fold("か\u3099").text == fold("が").text
+    assert fold("あか\u3099さ").text == "あがさ"
+    assert fold("あか\u3099さ").original(1, 2) == (1, 3)
     assert fold("ｶﾞ").text == fold("ガ").text
 
 

@@ -16,7 +16,8 @@ CJK = ("NotoSansCJK", "NotoSerifCJK", "ipag", "ipaexg", "TakaoGothic", "VL-Gothi
 def fonts(cjk: bool) -> tuple[Path, ...]:
     """Files of fonts that have Japanese, or those that have not."""
     found = sorted(p for f in FOLDERS for p in f.rglob("*.[to]t[fc]"))
-    return tuple(p for p in found if (any(name in p.name for name in CJK)) is cjk)
+    letters = [p for p in found if "glyphicons" not in p.name and "Math" not in p.name]
+    return tuple(p for p in letters if any(name in p.name for name in CJK) is cjk)
 
 
 def font(size: int, cjk: bool = True, number: int = 0) -> ImageFont.FreeTypeFont:

@@ -34,7 +34,8 @@ while True:
     file = sys.stdin.buffer.read(struct.unpack(">I", head)[0])
     count += 1
     {each}
-    send(json.dumps([["line <|im_start|> %d of %d" % (count, os.getpid()), [1, 2, 30, 9], 0.9]]).encode())
+    line = ["line <|im_start|> %d of %d" % (count, os.getpid()), [1, 2, 30, 9], 0.9]
+    send(json.dumps([[line], 1000 * count]).encode())
 """
 
 
@@ -61,11 +62,11 @@ def asked(*parts: ImagePart) -> Request:
     return asyncio.run(taken())
 
 
-def run(reader: Callable[[], Reader], use: Callable[[Reader], Awaitable[None]]) -> None:
+def run(reader: Callable[[], Reader], use: Callable[[Reader], Awaitable[None]], limit_s: float = 60) -> None:
     async def main() -> None:
         one = reader()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(limit_s):
                 await use(one)
         finally:
             await one.close()
@@ -143,6 +144,18 @@ def test_a_process_that_hangs_or_dies_is_replaced_and_its_picture_fails() -> Non
             assert first[0].split()[-1] != third[0].split()[-1], "another process"
 
         run(lambda limits=limits, each=each: Reader(limits, command=command(each)), use)  # type: ignore[misc]
+
+
+def test_a_process_that_grew_too_large_is_replaced_between_pictures() -> None:
+    requests = [asked(picture(n)) for n in range(5)]
+
+    async def use(reader: Reader) -> None:
+        told = [texts(await reader.read(r, "t"))[0].split() for r in requests]
+        counts, processes = [t[2] for t in told], [t[4] for t in told]
+        assert counts == ["1", "2", "1", "2", "1"]
+        assert len(set(processes)) == 3
+
+    run(lambda: Reader(ReaderLimits(process_kb=1500), command=command()), use)
 
 
 @pytest.mark.parametrize("given", [("/nonexistent/reader",), command(start="sys.exit(1)")])
@@ -224,13 +237,15 @@ def test_english_and_japanese_are_read_upright_turned_and_tilted() -> None:
     words = "Opening hours\nMonday to Friday\n受付時間は午前九時から午後五時まで\n土曜日は定休日です"
     pages = [page(words), page(words, fill="#888", back="#ddd")]
     pages += [pages[0].rotate(angle, expand=True, fillcolor="white") for angle in (90, 180, 270, 12)]
-    for number, image in enumerate(pages):
-        url = "data:image/png;base64," + base64.b64encode(encoded(image)).decode()
-        request = asked(ImagePart(url, "messages[0].content[0].image_url"))
+    requests = [
+        asked(ImagePart("data:image/png;base64," + base64.b64encode(encoded(p)).decode(), "a.image_url"))
+        for p in pages
+    ]
 
-        async def use(reader: Reader, request: Request = request, number: int = number) -> None:
+    async def use(reader: Reader) -> None:
+        for number, request in enumerate(requests):
             read = "".join(texts(await reader.read(request, "t"))).replace(" ", "")
             for word in ("Openinghours", "MondaytoFriday", "午前九時", "定休日"):
                 assert word in read, (number, read)
 
-        run(Reader, use)
+    run(Reader, use, limit_s=300)

@@ -84,6 +84,8 @@ def test_what_cannot_be_redacted_is_blocked(proxy: Start) -> None:
     running = start(proxy, policy("redact"))
     tool = {"type": "function", "function": {"name": "blue", "description": "Blue Heron"}}
     assert ask(running, texts=["Hi"], tools=[tool]).json()["action"] == "BLOCKED"
+    asked = {"function": {"name": "pay", "arguments": '{"to": "Blue Heron"}'}}
+    assert ask(running, texts=["Hi"], tool_calls=[asked]).json()["action"] == "BLOCKED"
     call = {"function": {"name": "pay", "arguments": '{"to": "Blue\\u0020Heron"}'}}
     assert ask(running, texts=["Hi"], tool_calls=[call], input_type="response").json()["action"] == "BLOCKED"
     plain = {"function": {"name": "pay", "arguments": '{"to": "Blue Heron"}'}}

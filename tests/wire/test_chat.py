@@ -252,6 +252,15 @@ def test_a_number_beyond_all_bounds_is_the_clients_fault(field: str, digits: int
         chat.parse(body, max_text_chars=99)
 
 
+def test_ids_as_kimi_makes_them_come_back() -> None:
+    call = {"id": "functions.f:0", "function": {"name": "f", "arguments": ""}}
+    result = {"role": "tool", "tool_call_id": "functions.f:0", "content": "r"}
+    one = parse(messages=[{"role": "assistant", "tool_calls": [call]}, result])
+    assert one.messages[0].tool_calls[0].id == one.messages[1].tool_call_id == "functions.f:0"
+    with pytest.raises(WireError, match=r"tool_call_id: expected 1 to 128 letters, digits, _ \. : or -"):
+        parse(messages=[result | {"tool_call_id": "a b"}])
+
+
 def test_a_call_without_arguments_is_allowed() -> None:
     call = {"id": "c1", "function": {"name": "f", "arguments": ""}}
     one = parse(messages=[{"role": "assistant", "tool_calls": [call]}, USER])

@@ -70,7 +70,7 @@ def test_pictures_tools_and_calls_are_looked_at() -> None:
         ("image", "images[1]", ""),
         ("image", "images[2]", ""),
         ("assistant", "request.tool_calls[0]", 'pay\n{"to": "me"}'),
-        ("assistant", "request.tool_calls[1]", "\n"),
+        ("assistant", "request.tool_calls[1]", ""),
         ("user", "texts[0]", "Hi"),
         ("tools", "tools[0]", 'tools[0]\n{"type":"function","function":{"name":"pay"}}'),
     ]

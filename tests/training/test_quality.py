@@ -1,0 +1,74 @@
+"""The quality page's figures are the textbooks'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from guardproxy.training import joint, quality
+from guardproxy.training.joint import Read
+from guardproxy.training.rows import Row
+
+pytest.importorskip("sklearn")
+
+
+def judged(n: int = 60) -> quality.Judged:
+    rows = [
+        Row("xstest", i % 2, f"text {i}", None, "ja" if i % 4 < 2 else "en", f"g{i // 2}") for i in range(n)
+    ]
+    scores = np.asarray([0.6 + i / 1000 if r.label else 0.3 - i / 1000 for i, r in enumerate(rows)])
+    return quality.Judged("jailbreak", rows, scores, 1 - scores, 0.5)
+
+
+def test_the_calibration_error_of_right_probabilities_is_nothing() -> None:
+    scores = np.asarray([0.25] * 4 + [1.0] * 4)
+    labels = np.asarray([1, 0, 0, 0, 1, 1, 1, 1])
+    assert quality.ece(scores, labels) == pytest.approx(0.0)
+    assert quality.ece(scores, 1 - labels) == pytest.approx(0.75)
+
+
+def test_the_interval_holds_the_figure_and_needs_groups_apart() -> None:
+    low, high = quality.interval(judged(), judged().default)
+    assert low == high == 1.0
+    mixed = judged()
+    noisy = np.random.default_rng(1).random(len(mixed.rows))
+    low, high = quality.interval(mixed, noisy)
+    assert 0 <= low < high <= 1
+
+
+def test_the_partial_area_is_a_share_of_what_is_possible() -> None:
+    assert quality.partial(np.asarray([0.9, 0.8]), np.linspace(0, 0.5, 50)) == 1.0
+    assert quality.partial(np.asarray([0.1]), np.linspace(0.2, 0.5, 50)) == 0.0
+
+
+def test_the_page_tells_language_source_threshold_and_plot(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    quality.write([judged()], tmp_path, {"head": "how it was made", "tail": "the end"})
+    text = (tmp_path / "audit.md").read_text("utf-8")
+    for words in (
+        "0.500 (shipped)",
+        "| ja | 15 / 15 |",
+        "| xstest | CC BY 4.0 | 30 / 30 | 1.000 | 0.000 |",
+        "the end",
+    ):
+        assert words in text
+    assert (tmp_path / "audit-jailbreak.png").stat().st_size > 5000
+
+
+def test_joining_leans_on_the_model_that_knows() -> None:
+    rng = np.random.default_rng(3)
+    reads = [
+        Read(Row("xstest", i % 2, "t", None, "en"), rng.normal(), float(2 * (i % 2) - 1 + rng.normal() / 2))
+        for i in range(200)
+    ]
+    other = rng.normal(size=500)
+    fitted = joint.fit(reads, other, 0.9)
+    assert fitted.encoder > 2 * abs(fitted.ngram)
+    logits = joint.logits(fitted, reads)
+    below = [i for i, r in enumerate(reads) if r.ngram < fitted.doubt_from]
+    assert below
+    assert all(logits[i] == fitted.alone(reads[i].ngram) for i in below)
+    reached = sum(fitted.other(logit) >= np.log(9) for logit in other)
+    assert 1 <= reached <= 6
