@@ -21,6 +21,11 @@ Bytes = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
+def _threads() -> int:
+    """Of detectors: one for each core, at most four."""
+    return min(os.cpu_count() or 1, 4)
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -230,7 +235,7 @@ class Settings(_Model):
     admin_port: Port = 8081
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     images: ImageSettings = ImageSettings()
-    detector_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    detector_threads: Annotated[int, Field(ge=1, le=64)] = Field(default_factory=_threads)
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
     logs: LogSettings = LogSettings()

@@ -15,6 +15,8 @@ from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors.base import Content, Detector, Memo, Resources
@@ -22,6 +24,7 @@ from guardproxy.detectors.encoder import HEADS, MAX_MIDDLE, Encoder, Logits, mid
 from guardproxy.detectors.joined import judged_texts
 from guardproxy.detectors.ngram import MAX_REMEMBERED, NgramModel, logistic
 from guardproxy.detectors.offload import Offload
+from guardproxy.errors import PolicyError
 
 WEIGHTS = Path(__file__).parent / "weights"
 REFUSAL_CHARS = 600
@@ -105,16 +108,18 @@ async def _once(memo: Memo, key: tuple[object, ...], offload: Offload, work: Cal
 
 
 class _Classifier:
-    """An n-gram model, and the encoder behind it."""
+    """An n-gram model, and the encoder behind it unless a guard says `encoder: false`."""
 
-    inline = False
-
-    def __init__(self, name: str, resources: Resources) -> None:
+    def __init__(self, name: str, parameters: Mapping[str, object], resources: Resources) -> None:
         self.name = name
         self._model = _model(name)
         self._joint = _joint(name)
         self._offload = resources.offload
-        stated = f"{self._model.version} {_encoder().version} {self._joint}"
+        self._is_read = parameters.get("encoder", True)
+        if not isinstance(self._is_read, bool):
+            raise PolicyError(f"encoder: expected true or false, got {self._is_read!r}")
+        self.inline = not self._is_read
+        stated = f"{self._model.version} {_encoder().version} {self._joint} {self._is_read}"
         self.version = sha256(stated.encode()).hexdigest()[:12]
 
     def warm_up(self) -> None:
@@ -125,7 +130,7 @@ class _Classifier:
     async def _join(self, ngram: float, is_read: bool, read: Callable[[], Awaitable[Logits]]) -> float:
         if not is_read:
             return self._joint.other(ngram)
-        if ngram < self._joint.doubt_from:
+        if ngram < self._joint.doubt_from or not self._is_read:
             return self._joint.alone(ngram)
         return self._joint.both(ngram, float((await read())[HEADS.index(self.name)]))
 
@@ -152,8 +157,19 @@ class TextClassifier(_Classifier):
         return await self._join(self._model.logit(text, memo=memo), reads(text), read)
 
 
+FIRST_READ = 48
+"""Characters of a streamed answer from which on it is read again whenever it has doubled: a reading costs a hundred
+times what the n-grams cost, and judges all that was said so far."""
+
+
+def is_due(content: Content, length: int) -> bool:
+    """Whether the encoder reads an answer of which `length` characters are known: whole, or doubled since."""
+    before = (content.offset + content.fresh) // FIRST_READ
+    return content.final or (length // FIRST_READ).bit_length() > before.bit_length()
+
+
 class AnswerClassifier(_Classifier):
-    """Scores an answer together with its question."""
+    """Scores an answer together with its question; in a stream the encoder's last reading stands until the next."""
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
         """One finding for each text of the answer."""
@@ -169,7 +185,16 @@ class AnswerClassifier(_Classifier):
         text, question, memo = segment.text, content.context, content.memo
         work = partial(_encoder().read_answer, question, text)
         read = partial(_once, memo, ("answer", question, text), self._offload, work)
-        return await self._join(self._model.logit(text, question, memo), reads(text), read)
+        stands = memo.get(("read", segment.place))
+
+        async def latest() -> Logits:
+            if isinstance(stands, np.ndarray) and not is_due(content, content.offset + len(text)):
+                return stands
+            found = await read()
+            memo["read", segment.place] = found
+            return found
+
+        return await self._join(self._model.logit(text, question, memo), reads(text), latest)
 
 
 class RefusalClassifier:
@@ -196,19 +221,19 @@ class RefusalClassifier:
         )
 
 
-def jailbreak(_parameters: Mapping[str, object], resources: Resources) -> Detector:
+def jailbreak(parameters: Mapping[str, object], resources: Resources) -> Detector:
     """Jailbreaks and prompt injections, in what goes in."""
-    return TextClassifier("jailbreak", resources)
+    return TextClassifier("jailbreak", parameters, resources)
 
 
-def harmful_request(_parameters: Mapping[str, object], resources: Resources) -> Detector:
+def harmful_request(parameters: Mapping[str, object], resources: Resources) -> Detector:
     """Requests for harm, in what goes in."""
-    return TextClassifier("harmful_request", resources)
+    return TextClassifier("harmful_request", parameters, resources)
 
 
-def harmful_answer(_parameters: Mapping[str, object], resources: Resources) -> Detector:
+def harmful_answer(parameters: Mapping[str, object], resources: Resources) -> Detector:
     """Harmful answers, read beside their question."""
-    return AnswerClassifier("harmful_answer", resources)
+    return AnswerClassifier("harmful_answer", parameters, resources)
 
 
 def refusal(_parameters: Mapping[str, object], _resources: Resources) -> Detector:

@@ -24,7 +24,7 @@ class Offload:
         max_waiting: Calls in work or waiting; more are refused, so that a flood fails soon and not late.
     """
 
-    def __init__(self, workers: int = 1, max_waiting: int = 256) -> None:
+    def __init__(self, workers: int = 1, max_waiting: int = 4096) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="detectors")
         self._max_waiting = max_waiting
         self._waiting = 0

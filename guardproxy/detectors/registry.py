@@ -55,10 +55,10 @@ DETECTORS: Mapping[str, Entry] = {
         gives_spans=True,
     ),
     "jailbreak": Entry(
-        "guardproxy.detectors.classifiers:jailbreak", ("user", "assistant", "tool", "tools"), ()
+        "guardproxy.detectors.classifiers:jailbreak", ("user", "assistant", "tool", "tools"), (), ("encoder",)
     ),
     "harmful_request": Entry(
-        "guardproxy.detectors.classifiers:harmful_request", ("user", "assistant", "system"), ()
+        "guardproxy.detectors.classifiers:harmful_request", ("user", "assistant", "system"), (), ("encoder",)
     ),
     "blank_image": Entry("guardproxy.detectors.blank_image:build", ("image",), ()),
     "text_in_image": Entry("guardproxy.detectors.text_in_image:build", ("image_text",), ()),
@@ -71,6 +71,7 @@ DETECTORS: Mapping[str, Entry] = {
         "guardproxy.detectors.classifiers:harmful_answer",
         (),
         ("content", "reasoning", "refusal", "tool_arguments"),
+        ("encoder",),
     ),
     "prompt_leak": Entry(
         "guardproxy.detectors.prompt_leak:build", (), ("content", "reasoning", "refusal", "tool_arguments")

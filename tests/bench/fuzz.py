@@ -356,11 +356,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--http", type=float, default=0.01, help="share of the cases that go over HTTP")
     asked = parser.parse_args(argv)
-    logging.disable(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # a thousand rejected requests are no news
+    try:
+        return _fuzzed(asked.cases, asked.seed, int(asked.cases * asked.http))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _fuzzed(cases: int, seed: int, over: int) -> int:
     began = time.monotonic()
-    over = int(asked.cases * asked.http)
-    bench = asyncio.run(run(asked.cases - over, asked.seed, lambda line: void(sys.stdout.write(line))))
-    grammar = Grammar(asked.seed + 2)
+    bench = asyncio.run(run(cases - over, seed, lambda line: void(sys.stdout.write(line))))
+    grammar = Grammar(seed + 2)
     with (
         tempfile.TemporaryDirectory() as folder,
         Proxy(Path(folder), POLICY, all_dialects(), dialects=list(DIALECTS)) as proxy,
@@ -372,9 +378,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for fault in bench.faults:
         sys.stdout.write(f"FAULT: {fault}\n")
     took = time.monotonic() - began
-    sys.stdout.write(
-        f"{asked.cases} cases in {took:.0f} s, seed {asked.seed}: {bench.outcomes['FAULT']} faults\n"
-    )
+    sys.stdout.write(f"{cases} cases in {took:.0f} s, seed {seed}: {bench.outcomes['FAULT']} faults\n")
     return int(bench.outcomes["FAULT"] > 0)
 
 
