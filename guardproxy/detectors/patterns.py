@@ -131,6 +131,8 @@ class Patterns:
                         continue
                     if not content.final and end == len(folded.text):
                         continue
+                    if base + folded.original(start, end)[0] < content.fresh:
+                        continue  # its edge is only where the text was cut for this look
                     yield self._finding(pattern, segment, folded, (start, end), base)
 
     def _finding(

@@ -83,6 +83,6 @@ def counts(usage: object, asked: str, answered: str) -> Json | None:
     """Token counts under their common names, from a dialect's."""
     if not is_object(usage):
         return None
-    given = {name: usage.get(name) for name in (asked, answered)}
-    one, two = (v if isinstance(v, int) else 0 for v in given.values())
+    given = (usage.get(name) for name in (asked, answered))
+    one, two = (v if isinstance(v, int) and not isinstance(v, bool) else 0 for v in given)
     return {"prompt_tokens": one, "completion_tokens": two, "total_tokens": one + two}

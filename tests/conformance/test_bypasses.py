@@ -187,13 +187,13 @@ def test_b09_system_turns_after_the_rules(standing: Proxy) -> None:
     assert post(standing, "chat", late).status_code == 200
     first, *rest = received(standing)["messages"]
     assert first["content"].startswith(RULES)
-    assert first["content"].split("\n")[-2:] == ["LATE", "LATER"]
+    assert first["content"].split()[-2:] == ["LATE", "LATER"]
     assert {m["role"] for m in rest} == {"user"}
     standing.upstream.bodies.clear()
     blocks = turns("messages", ("user", "hi"), ("system", "LATE"), ("user", "go")) | {"system": "EARLY"}
     assert post(standing, "messages", blocks).status_code == 200
     sent = received(standing)
-    assert (sent["system"].startswith(RULES), sent["system"].split("\n")[-2:]) == (True, ["EARLY", "LATE"])
+    assert (sent["system"].startswith(RULES), sent["system"].split()[-2:]) == (True, ["EARLY", "LATE"])
     assert {m["role"] for m in sent["messages"]} == {"user"}
     assert post(standing, "chat", turns("chat", ("ipython", "x"), ("user", "hi"))).status_code == 400
 

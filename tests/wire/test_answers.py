@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from guardproxy.core.gate import Event
 from guardproxy.errors import UpstreamError
 from guardproxy.wire import chat, chat_answer, chat_choice, fault_body, sse
+from guardproxy.wire.reading import counts
 from tests.fakes import answer, chunk
 
 
@@ -274,3 +275,9 @@ def test_the_servers_own_words_reach_no_client() -> None:
         assert out["choices"][0].get("stop_reason") == told
     assert chat_answer.stops_of(replace(request, options={"stop": ["a", "b"]})) == ("a", "b")
     assert chat_answer.stops_of(replace(request, options={})) == ()
+
+
+def test_a_count_that_is_no_number_is_none() -> None:
+    """`true` is an int to Python: told as one it was a fault of the proxy's own."""
+    told = counts({"a": True, "b": 2}, "a", "b")
+    assert told == {"prompt_tokens": 0, "completion_tokens": 2, "total_tokens": 2}
