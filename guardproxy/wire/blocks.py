@@ -24,7 +24,7 @@ class Piece:
         block: Number of the block, in the order in which the upstream began them.
         kind: The channel: `content`, `reasoning`, `refusal` or `tool_arguments`.
         call_id: Of a tool call.
-        part: What of a tool call the text is: `id`, `name` or `arguments`; or `border`, which no client sees.
+        part: What of a tool call the text is: `id`, `name` or `arguments`.
     """
 
     block: int
@@ -85,8 +85,9 @@ class BlockAnswer(ABC):
     def text_events(self, block: int, kind: str, text: str) -> list[Event]:
         """Text of a block; without text, its beginning.
 
-        A client reads blocks apart: a border stands between their texts, so that no word goes on from one to the
-        other. Calls are judged apart altogether.
+        Some clients read blocks apart and others join them: a line end begins a later block of the same kind, for the
+        guards and for the client, so that no word goes on from one to the other for anybody. Calls are judged apart
+        altogether.
         """
         self._enter(block)
         piece = Piece(block, kind)
@@ -96,7 +97,7 @@ class BlockAnswer(ABC):
             return [Event(0, (), piece)]
         events = [Event(0, ((kind, text),), piece)]
         if self._is_new and kind in self._said:
-            events.insert(0, Event(0, ((kind, "\n"),), Piece(block, kind, part="border")))
+            events.insert(0, Event(0, ((kind, "\n"),), Piece(block, kind)))
         self._is_new = False
         self._said.add(kind)
         return events
@@ -183,7 +184,7 @@ class BlockAnswer(ABC):
         elif place.part == "name":
             block.name = text.removesuffix("\n")
             out.append(self.opened(block))
-        elif text and place.part != "border":
+        elif text:
             block.pieces.append(text)
             out.append(self.grown(block, text))
 

@@ -145,7 +145,7 @@ class Bench:
         patterns = build({"patterns": [{"id": "secret", "regex": SECRET}]}, Resources())
         looked = tuple(k for k in INPUT_KINDS if k != "image_text")
         guards = (
-            Guard("in", Stage.INPUT, "witness", looked, 0.5, Action.BLOCK),
+            Guard("in", Stage.INPUT, "patterns", looked, 0.5, Action.BLOCK),
             Guard("out", Stage.OUTPUT, "patterns", OUTPUT_KINDS, 0.5, Action.BLOCK),
         )
         block = Block("error", Bilingual("withheld", "表示できません"))

@@ -187,3 +187,18 @@ def test_whatever_the_chunking_nothing_after_a_hit_gets_out(shared: Proxy, data:
     released = hear(dialect, response.content, stream=True).text("content")
     assert f"{before} ".startswith(released.partition("This answer was withheld")[0].removesuffix("\n\n"))
     assert "xxx" not in response.text
+
+
+@pytest.mark.parametrize("dialect", BLOCKS)
+@streams
+def test_no_client_joins_two_blocks_to_a_word_that_nobody_judged(
+    proxy: Start, dialect: str, *, stream: bool
+) -> None:
+    """openai's `output_text` and anthropic's `text_stream` join text blocks with nothing between."""
+    said = [("content", "It is a blue"), TOOL_SAID, ("content", "heron, is it not?")]
+    running = proxy(WORDS.replace("blue heron", "blueheron"), tells(dialect, said), dialects=ALL)
+    heard = ask(running, dialect, asks(dialect, stream=stream))
+    assert set(heard.copies["content"]) == {"It is a blue", "\nheron, is it not?"}
+    whole = [("content", "It is a "), TOOL_SAID, ("content", "blueheron, is it not?")]
+    running = proxy(WORDS.replace("blue heron", "blueheron"), tells(dialect, whole), dialects=ALL)
+    assert ask(running, dialect, asks(dialect, stream=stream)).why == CUT[dialect]
