@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from guardproxy.core.callids import judged_id
 from guardproxy.core.content import Request
 from guardproxy.core.gate import Event
+from guardproxy.errors import UpstreamError
 from guardproxy.wire.dialect import Json
+from guardproxy.wire.reading import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class BlockAnswer(ABC):
         self._enter(block)
         piece = Piece(block, kind)
         if kind == "tool_arguments":
+            if block not in self._calls:  # nobody could say whose arguments these are
+                raise UpstreamError(UNREADABLE)
             return [Event(0, ((self._lane(block), text),) if text else (), piece)]
         if not text:
             return [Event(0, (), piece)]

@@ -230,6 +230,7 @@ def test_half_a_call_is_no_call() -> None:
         b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}',
         b'{"type":"content_block_start","index":0,"content_block":1}', b'{"type":"message_start","message":1}',
         b'{"type":"message_delta","delta":1}',
+        b'{"type":"content_block_delta","index":3,"delta":{"type":"input_json_delta","partial_json":"x"}}',
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_fault(data: bytes) -> None:

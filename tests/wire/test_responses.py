@@ -225,7 +225,7 @@ def test_a_call_cut_off_before_its_end_is_marked() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"nonsense", b"[]", b'{"type":"response.failed"}', b'{"type":"error","message":"x"}',
+        b"nonsense", b'{"type":"response.function_call_arguments.delta","output_index":3,"delta":"x"}', b"[]", b'{"type":"response.failed"}', b'{"type":"error","message":"x"}',
         b'{"type":"response.output_text.delta","delta":"x"}',
         b'{"type":"response.output_text.delta","output_index":0,"delta":1}',
         b'{"type":"response.output_item.added","output_index":0,"item":1}',
