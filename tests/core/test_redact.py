@@ -81,3 +81,10 @@ def test_what_is_judged_before_a_calls_arguments_moves_no_redaction() -> None:
 def test_a_hit_without_a_span_is_not_placed_in_json() -> None:
     assert not stays_json('{"a": "b"}', [hit("x")])
     assert stays_json('{"a": "b"}', [])
+
+
+def test_a_call_in_which_nothing_was_found_stays() -> None:
+    call = Message("assistant", (TextPart("tel 1", "t"),), "messages[0]", tool_calls=(ToolCall("c", "f", "{}"),))
+    found = redact_request(Request("m", (call,)), [hit("t", (4, 5))])
+    assert found is not None
+    assert found[0].messages[0].tool_calls == call.tool_calls

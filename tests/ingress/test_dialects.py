@@ -92,6 +92,8 @@ def test_a_tools_name_and_odd_id_are_judged(
     monkeypatch.setattr("tests.dialects.CALL_ID", "blue heron")
     running = proxy(WORDS, tells(dialect, [TOOL_SAID]), dialects=ALL)
     assert ask(running, dialect, asks(dialect, stream=stream)).why == CUT[dialect]
+    running = proxy(WORDS.replace("blue heron", "else"), tells(dialect, [TOOL_SAID]), dialects=ALL)
+    assert ask(running, dialect, asks(dialect, stream=stream)).text("tool") == TOOL_SAID[1]
     running = proxy(REDACT, tells(dialect, [TOOL_SAID]), dialects=ALL)
     # Nothing can be left out of an id or a name: a redaction that has no place there is a block.
     assert ask(running, dialect, asks(dialect, stream=stream)).why == CUT[dialect]

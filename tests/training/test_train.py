@@ -170,3 +170,9 @@ def test_intervals_and_thresholds_are_the_textbooks() -> None:
     assert card.auroc(np.array([0.9, 0.5]), np.array([0.1, 0.5])) == 0.875
     negative = np.linspace(0, 0.999, 1000)
     assert (negative >= card.threshold_for(negative, 0.01)).mean() <= 0.01
+
+
+def test_what_the_encoder_needs_to_be_trained_is_named(tmp_path: Path) -> None:
+    """Where the extra is installed, the wheel that is not there is named instead."""
+    with pytest.raises((SettingsError, OSError), match=r"train|absent"):
+        command.train_encoder({}, {}, tmp_path / "absent.whl", tmp_path)

@@ -37,6 +37,7 @@ def turn(*parts: Any) -> dict[str, Any]:
         (turn(PICTURE, {"type": "image_url", "image_url": LONG + "B"}, PICTURE), 3),
         ({"input": [{"content": [{"type": "input_image", "image_url": LONG}]}]}, 1),
         ({"input": [{"output": [{"type": "input_image", "image_url": LONG}]}]}, 1),
+        (turn(PICTURE, {"type": "image_url", "image_url": {"url": LONG[:200]}}), 1),
         (turn({"type": "text", "text": LONG}), 0),
         (turn({"type": "text", "text": LONG}, PICTURE), 0),
         (turn(PICTURE, {"type": "text", "text": "data:cut/0"}), 0),
