@@ -35,9 +35,12 @@ def policies(tmp_path: Path) -> Path:
     return folder
 
 
-def score(rows: Path, policies: Path, *more: str) -> tuple[int, list[dict[str, Any]], str]:
+def score(
+    rows: Path, policies: Path, *more: str, env: dict[str, str] | None = None
+) -> tuple[int, list[dict[str, Any]], str]:
     command = [sys.executable, "-m", "guardproxy", "score", str(rows), "--policy", "mine"]
-    done = subprocess.run([*command, "--policies", str(policies), *more], capture_output=True, check=False)
+    given = [*command, "--policies", str(policies), *more]
+    done = subprocess.run(given, capture_output=True, check=False, env=env)
     return done.returncode, [json.loads(x) for x in done.stdout.splitlines()], done.stderr.decode()
 
 
@@ -128,12 +131,15 @@ def test_many_rows_keep_their_order_over_processes_and_agree_with_one(tmp_path: 
 
 @pytest.mark.slow
 def test_a_thousand_rows_a_second_on_two_cores(tmp_path: Path, policies: Path) -> None:
-    """CPU time, so that a busy machine does not fail it: two cores give 2 s of it in a second."""
+    """By the n-gram models; CPU time, so that a busy machine does not fail it: two cores give 2 s of it in a second."""
     words = "The harbour was quiet in the morning and the boats lay still beside the pier. " * 7
     rows = write(tmp_path / "rows.jsonl", *({"id": i, "prompt": f"{i} {words}"} for i in range(4000)))
+    alone = POLICY.replace("harmful_request,", "harmful_request, encoder: false,")
+    (policies / "mine.yaml").write_text(alone)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}  # it would be timed, too
     before = os.times()
     started = time.perf_counter()
-    code, lines, _ = score(rows, policies, "--stage", "input", "--jobs", "2")
+    code, lines, _ = score(rows, policies, "--stage", "input", "--jobs", "2", env=env)
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     assert (code, len(lines)) == (0, 4000)

@@ -112,10 +112,10 @@ def test_a_budget_ends_the_wait_and_opens_the_circuit() -> None:
         for _ in range(2):
             started = perf_counter()
             assert await fault(backend, 0.1) == "timeout"
-            assert perf_counter() - started < 0.09 + 0.3
+            assert perf_counter() - started < 2
         assert await fault(backend, 0.1) == "error"
 
-    with GuardServer(Reply(slow_s=1.0)) as server:
+    with GuardServer(Reply(slow_s=3.0)) as server:
         run(server, hangs, told, failures=2)
         assert len(server.seen) == 2, "with an open circuit it is not asked"
     assert told.results == ["timeout", "timeout", "open"]

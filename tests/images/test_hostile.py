@@ -220,12 +220,12 @@ def test_trailing_and_hidden_content_is_not_sent_on() -> None:
 def test_a_gif_of_very_many_frames_costs_one() -> None:
     frames = [Image.new("RGB", (4, 4), (n % 256, n // 256 * 30, 9)) for n in range(2000)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    began = time.perf_counter()
+    began = time.process_time()
     assert isinstance(outcome(data), Picture)
     refused = outcome(data, ImageLimits(animated="refuse"))
     assert isinstance(refused, WireError)
     assert refused.code == "unsupported_image"
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_the_file_of_a_decoder_that_runs_out_of_memory_is_a_clear_fault(

@@ -60,7 +60,6 @@ def test_a_hit_is_a_block_with_the_policys_message(proxy: Start, kind: str) -> N
     told = ask(running, texts=["Hi", "I saw a BLUE  Heron".replace("  ", " ")], input_type=kind).json()
     assert told["action"] == "BLOCKED"
     assert "withheld" in told["blocked_reason"]
-    time.sleep(0.1)
     outcome = "blocked_input" if kind == "request" else "blocked_output"
     assert running.count("guardproxy_exchanges_total", model="guardrail_api", outcome=outcome) == 1
     assert running.count("guardproxy_verdicts_total", action="block") == 1
@@ -76,7 +75,6 @@ def test_a_redaction_gives_all_texts_back_in_order(proxy: Start, kind: str) -> N
     running = start(proxy, policy("redact"))
     told = ask(running, texts=["Hi", "A Blue Heron!", ""], input_type=kind).json()
     assert told == {"action": "GUARDRAIL_INTERVENED", "texts": ["Hi", "A [project]!", ""]}
-    time.sleep(0.1)
     assert running.count("guardproxy_exchanges_total", outcome="redacted") == 1
 
 
@@ -114,7 +112,6 @@ def test_a_guard_that_cannot_look_is_a_block_and_never_none(proxy: Start, kind: 
         assert ask(running, texts=["Hi"], input_type=kind).json() == {"action": "NONE"}
         server.answer = Reply(chat("unsafe\nS1"))
         assert ask(running, texts=["Hi"], input_type=kind).json()["action"] == "BLOCKED"
-    time.sleep(0.1)
     assert running.count("guardproxy_exchanges_total", outcome="guard_unavailable") == 1
 
 
@@ -179,7 +176,6 @@ def test_a_policy_that_only_watches_says_none_and_counts(proxy: Start) -> None:
     running = start(proxy, "mode: monitor\n" + policy())
     for kind in ("request", "response"):
         assert ask(running, texts=["Blue Heron"], input_type=kind).json() == {"action": "NONE"}
-    time.sleep(0.2)
     assert running.count("guardproxy_verdicts_total", action="allow", wanted="block") == 2
     assert running.count("guardproxy_verdicts_total") == 2
 
@@ -207,7 +203,6 @@ def test_it_needs_a_client_key_and_the_right_to_choose(proxy: Start, tmp_path: P
     assert ask(running, key("chooser"), texts=["Hi"], **chosen).json()["error"]["code"] == "policy_not_found"
     chosen["additional_provider_specific_params"]["policy"] = "default"
     assert ask(running, key("chooser"), texts=["Hi"], **chosen).json() == {"action": "NONE"}
-    time.sleep(0.1)
     assert running.count("guardproxy_key_exchanges_total", key="litellm", outcome="answered") == 1
 
 
