@@ -127,7 +127,9 @@ class Looker:
 
     async def _judge(self, stage: Stage, content: Content, hits: frozenset[str] = frozenset()) -> Verdict:
         guards = [g for g in self.policy.guards if g.stage is stage and g.mode is not Mode.OFF]
-        observed = await observe(guards, self._plan.detectors, content, lambda _name, _seconds: None)
+        observed = await observe(
+            guards, self._plan.detectors, content, lambda _name, _seconds: None, exact=True
+        )
         return judge_guards(self.policy, guards, observed, hits)
 
     def close(self) -> None:

@@ -34,6 +34,8 @@ class Content:
         read: Reads the texts in the pictures, and gives all segments with them; None where there are none.
         tenant: Whose content it is: what is cached for one is not found by another.
         deadline: When the guard's budget is over, in seconds of `time.perf_counter`.
+        matters_from: The lowest score that decides anything. A detector may give any lower score for one that is
+            sure to be lower; at 0.0 every score is exact.
     """
 
     segments: tuple[Segment, ...]
@@ -46,6 +48,7 @@ class Content:
     read: Callable[[], Awaitable[tuple[Segment, ...]]] | None = field(default=None, compare=False)
     tenant: str = ""
     deadline: float = math.inf
+    matters_from: float = 0.0
 
 
 class Detector(Protocol):

@@ -68,6 +68,7 @@ class Cascade:
         """The outcome and what each stage saw. A stage that cannot look fails the whole: it was needed."""
         seen: list[Finding] = []
         outcome: list[Finding] = []
+        content = replace(content, matters_from=0.0)  # a band of doubt may begin below the threshold
         doubtful = content.segments
         for number, step in enumerate(self._steps):
             if number:

@@ -1,7 +1,7 @@
 """The four embedded classifiers: `jailbreak`, `harmful_request`, `harmful_answer`, `refusal`.
 
 An n-gram model answers what is clear in a tenth of a millisecond; what it doubts, and is in Latin script, a
-small encoder reads too, in a thread. The model card beside the weights says what both miss.
+small encoder reads too, in a thread, unless no reading could bring it to the guard's threshold. The model card beside the weights says what both miss.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors.base import Content, Detector, Memo, Resources
-from guardproxy.detectors.encoder import HEADS, MAX_MIDDLE, Encoder, Logits, middle_pieces, reads
+from guardproxy.detectors.encoder import HEADS, MAX_MIDDLE, MOST, Encoder, Logits, middle_pieces, reads
 from guardproxy.detectors.joined import judged_texts
 from guardproxy.detectors.ngram import MAX_REMEMBERED, NgramModel, logistic
 from guardproxy.detectors.offload import Offload
@@ -58,7 +58,7 @@ class Joint:
 
     def both(self, ngram: float, encoder: float) -> float:
         """The log-odds by both models."""
-        return self.bias + self.ngram * ngram + self.encoder * encoder
+        return self.bias + self.ngram * ngram + self.encoder * min(encoder, MOST)
 
     def alone(self, ngram: float) -> float:
         """The log-odds where the n-gram model is sure that there is nothing."""
@@ -127,12 +127,31 @@ class _Classifier:
         self._model.score_pair("warm", "up")
         _encoder().read("warm up")
 
-    async def _join(self, ngram: float, is_read: bool, read: Callable[[], Awaitable[Logits]]) -> float:
+    async def _join(
+        self, ngram: float, matters_from: float, is_read: bool, read: Callable[[], Awaitable[Logits]]
+    ) -> float:
+        """The log-odds.
+
+        Args:
+            ngram: The n-gram model's logit.
+            matters_from: Log-odds that decide something; what cannot reach them is not read.
+            is_read: Whether the encoder knows the script.
+            read: Asks the encoder.
+        """
+        joint = self._joint
         if not is_read:
-            return self._joint.other(ngram)
-        if ngram < self._joint.doubt_from or not self._is_read:
-            return self._joint.alone(ngram)
-        return self._joint.both(ngram, float((await read())[HEADS.index(self.name)]))
+            return joint.other(ngram)
+        if ngram < joint.doubt_from or not self._is_read:
+            return joint.alone(ngram)
+        highest = joint.both(ngram, MOST)
+        if highest < matters_from:
+            return min(joint.alone(ngram), highest)
+        return joint.both(ngram, float((await read())[HEADS.index(self.name)]))
+
+
+def log_odds(probability: float) -> float:
+    """`ln(p / (1 - p))`; minus infinity at 0, where every score matters."""
+    return -math.inf if probability <= 0 else math.log(probability / max(1 - probability, 1e-9))
 
 
 class TextClassifier(_Classifier):
@@ -146,15 +165,16 @@ class TextClassifier(_Classifier):
         """One finding for each text."""
         texts = judged_texts(content.segments, content.context)
         shared = math.log(max(len(texts), 1))
-        logits = await asyncio.gather(*(self._logit(text, content.memo) for _, text in texts))
+        matters_from = log_odds(content.matters_from) + shared
+        logits = await asyncio.gather(*(self._logit(t, matters_from, content.memo) for _, t in texts))
         return tuple(
             Finding(self.name, self.name, logistic(logit - shared), place)
             for (place, _), logit in zip(texts, logits, strict=True)
         )
 
-    async def _logit(self, text: str, memo: Memo) -> float:
+    async def _logit(self, text: str, matters_from: float, memo: Memo) -> float:
         read = partial(_once, memo, ("text", text), self._offload, partial(_read_text, text))
-        return await self._join(self._model.logit(text, memo=memo), reads(text), read)
+        return await self._join(self._model.logit(text, memo=memo), matters_from, reads(text), read)
 
 
 FIRST_READ = 48
@@ -194,7 +214,8 @@ class AnswerClassifier(_Classifier):
             memo["read", segment.place] = found
             return found
 
-        return await self._join(self._model.logit(text, question, memo), reads(text), latest)
+        ngram = self._model.logit(text, question, memo)
+        return await self._join(ngram, log_odds(content.matters_from), reads(text), latest)
 
 
 class RefusalClassifier:

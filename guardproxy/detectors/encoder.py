@@ -22,6 +22,9 @@ TEXT_TOKENS = 96
 QUESTION_TOKENS = 48
 ANSWER_TOKENS = 112
 REFUSAL_TOKENS = 64
+MOST = 4.25
+"""No logit counts for more: labels were smoothed in training, so one harmful text in a hundred lies above. What an
+n-gram logit cannot reach with this, no reading will."""
 MAX_CHARS = 6000
 """Of a text that is cut into tokens."""
 MAX_MIDDLE = 4

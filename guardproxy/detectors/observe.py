@@ -19,21 +19,29 @@ Timed = Callable[[str, float], None]
 
 
 async def observe(
-    guards: Sequence[Guard], detectors: Mapping[str, Detector], content: Content, timed: Timed
+    guards: Sequence[Guard],
+    detectors: Mapping[str, Detector],
+    content: Content,
+    timed: Timed,
+    *,
+    exact: bool = False,
 ) -> dict[str, Observation]:
     """What each guard's detector says, by guard name.
 
     A guard that looks at none of these segments observes nothing, which is not a failure.
     Slow detectors run at once, quick ones in place. Where a guard looks at text in pictures, reading it is part
-    of its budget, and its failure if it cannot be read.
+    of its budget, and its failure if it cannot be read. Unless `exact`, a score that is too low to decide need not
+    be found out.
     """
     observed: dict[str, Observation] = {}
     slow: list[tuple[Guard, Detector, Content]] = []
     for guard in guards:
         detector = detectors[guard.name]
         shown = _shown(guard, content)
+        if not (exact or detector.inline):
+            shown = replace(shown, matters_from=_lowest(guard))
         if content.read is not None and IMAGE_TEXT in guard.looks_at:
-            slow.append((guard, detector, content))
+            slow.append((guard, detector, replace(content, matters_from=shown.matters_from)))
         elif not shown.segments:
             observed[guard.name] = ()
         elif detector.inline:
@@ -48,6 +56,10 @@ async def observe(
             tasks = {g.name: group.create_task(_ask_within(g, d, c, timed)) for g, d, c in slow}
         observed.update((name, task.result()) for name, task in tasks.items())
     return observed
+
+
+def _lowest(guard: Guard) -> float:
+    return guard.threshold if guard.debounce is None else guard.debounce.threshold
 
 
 def _shown(guard: Guard, content: Content) -> Content:

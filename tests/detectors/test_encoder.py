@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from guardproxy.detectors.classifiers import WEIGHTS, Joint, is_due
 from guardproxy.detectors.encoder import HEADS, Encoder, middle_pieces, pair_input, reads, text_input
 from guardproxy.detectors.offload import Offload
 from guardproxy.errors import DetectorError, PolicyError
+
+STARTER = Path(classifiers.__file__).parents[1] / "evals" / "starter"
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +175,36 @@ def test_a_guard_can_do_without_the_encoder(monkeypatch: pytest.MonkeyPatch) -> 
     assert found[0].score > 0.5
     with pytest.raises(PolicyError, match="expected true or false, got 'no'"):
         classifiers.jailbreak({"encoder": "no"}, Resources())
+
+
+@pytest.mark.slow
+def test_what_cannot_reach_the_threshold_is_not_read_and_no_verdict_changes(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the starter suite's prompts, benign and harmful; in twos, since several texts share their odds."""
+    rows = (STARTER / f"{kind}.en.jsonl" for kind in ("benign", "attack"))
+    prompts = [json.loads(line).get("prompt") for path in rows for line in path.read_text("utf-8").splitlines()]
+    texts = [p for p in prompts if p]
+    assert len(texts) > 150
+    read: list[str] = []
+    monkeypatch.setattr(classifiers, "_read_text", lambda text: read.append(text) or encoder.read(text))  # type: ignore[func-returns-value]
+    counts: dict[float, int] = {}
+    detector = build("harmful_request")
+
+    def scores(matters_from: float) -> list[float]:
+        read.clear()
+        found = []
+        for pair in zip(texts[::2], texts[1::2], strict=False):
+            segments = tuple(Segment("user", f"m[{i}]", text) for i, text in enumerate(pair))
+            content = Content(segments, matters_from=matters_from)
+            found += [f.score for f in asyncio.run(detector.detect(content))]
+        counts[matters_from] = len(read)
+        return found
+
+    exact = scores(0.0)
+    for threshold in (0.3, 0.5, 0.84):
+        for one, other in zip(exact, scores(threshold), strict=True):
+            assert (one >= threshold) == (other >= threshold)
+            assert other == pytest.approx(one) if one >= threshold else other < threshold
+    assert counts[0.84] < counts[0.5] < counts[0.0]
+    assert counts[0.84] < 0.6 * counts[0.0]
