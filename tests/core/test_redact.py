@@ -84,7 +84,9 @@ def test_a_hit_without_a_span_is_not_placed_in_json() -> None:
 
 
 def test_a_call_in_which_nothing_was_found_stays() -> None:
-    call = Message("assistant", (TextPart("tel 1", "t"),), "messages[0]", tool_calls=(ToolCall("c", "f", "{}"),))
+    call = Message(
+        "assistant", (TextPart("tel 1", "t"),), "messages[0]", tool_calls=(ToolCall("c", "f", "{}"),)
+    )
     found = redact_request(Request("m", (call,)), [hit("t", (4, 5))])
     assert found is not None
     assert found[0].messages[0].tool_calls == call.tool_calls

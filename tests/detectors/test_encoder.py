@@ -183,7 +183,9 @@ def test_what_cannot_reach_the_threshold_is_not_read_and_no_verdict_changes(
 ) -> None:
     """On the starter suite's prompts, benign and harmful; in twos, since several texts share their odds."""
     rows = (STARTER / f"{kind}.en.jsonl" for kind in ("benign", "attack"))
-    prompts = [json.loads(line).get("prompt") for path in rows for line in path.read_text("utf-8").splitlines()]
+    prompts = [
+        json.loads(line).get("prompt") for path in rows for line in path.read_text("utf-8").splitlines()
+    ]
     texts = [p for p in prompts if p]
     assert len(texts) > 150
     read: list[str] = []
