@@ -14,7 +14,8 @@ from guardproxy.detectors import registry
 from tests.fakes import Proxy, Script, Stub, say
 
 # Times belong into benchmarks: a slow machine must not fail a property.
-settings.register_profile("steady", deadline=None)
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)  # --hypothesis-profile=explore looks further
 settings.load_profile("steady")
 
 OPEN = "guards: []\n"

@@ -11,6 +11,7 @@ from guardproxy.cli import main
 from guardproxy.commands import looking
 from guardproxy.images.reader import Reader
 from tests.images.test_reader import command
+from tests.noise import noise
 
 POLICY = """schema: 1
 name: mine
@@ -56,7 +57,7 @@ def test_several_pictures_are_drawn_beside_each_other_and_texts_not_at_all(
     tmp_path: Path, policies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a.png", "b.png"):
-        Image.effect_noise((40, 30), 50).save(tmp_path / name)
+        noise((40, 30), 50).save(tmp_path / name)
     out = tmp_path / "seen.png"
     what = [str(tmp_path / "a.png"), "only a text", str(tmp_path / "b.png")]
     assert main(["look", *what, "--policy", "mine", "--policies", str(policies), "--out", str(out)]) == 0

@@ -23,6 +23,7 @@ from tests.conformance.proxies import CHATS, asks, post, received, turns
 from tests.conformance.test_surface import untouched
 from tests.fakes import Proxy
 from tests.images import test_fetch
+from tests.noise import noise
 
 OWN = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/=]+")
 
@@ -213,7 +214,7 @@ def rotated() -> bytes:
 FRAMES = [Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
 HIDDEN = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
 ODD: dict[str, tuple[bytes, tuple[int, int] | None]] = {
-    "pixel bomb": (png(40_000, 40_000), None), "long bomb": (png(2, 60_000), None), "truncated": (encoded(Image.effect_noise((64, 64), 90))[:600], None),
+    "pixel bomb": (png(40_000, 40_000), None), "long bomb": (png(2, 60_000), None), "truncated": (encoded(noise((64, 64), 90))[:600], None),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><text>hi</text></svg>", None), "pdf": (b"%PDF-1.4\n", None),
     "html": (b"<html>", None), "empty": (b"", None), "polyglot": (RED + b"%PDF-1.4 <script>x</script>", (16, 16)),
     "gif": (encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), (8, 8)),

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from guardproxy.core.content import ImagePart, Message, Request
 from guardproxy.core.policy import ImageLimits
@@ -19,8 +18,9 @@ from guardproxy.images.cache import Cache
 from guardproxy.images.intake import Intake
 from guardproxy.telemetry.metrics import Metrics
 from tests.images.test_decode import encoded
+from tests.noise import noise
 
-URL = "data:image/png;base64," + base64.b64encode(encoded(Image.effect_noise((64, 64), 50))).decode()
+URL = "data:image/png;base64," + base64.b64encode(encoded(noise((64, 64), 50))).decode()
 
 
 def value_of(metrics: Metrics, name: str) -> float:
@@ -122,9 +122,7 @@ def test_the_entry_used_least_recently_goes_first() -> None:
 
 @pytest.mark.slow
 def test_a_picture_seen_before_costs_little() -> None:
-    url = memoryview(
-        b"data:image/png;base64," + base64.b64encode(encoded(Image.effect_noise((1200, 900), 80)))
-    )
+    url = memoryview(b"data:image/png;base64," + base64.b64encode(encoded(noise((1200, 900), 80))))
     intake = Intake(cache=Cache(100_000_000))
 
     async def main() -> tuple[float, float]:

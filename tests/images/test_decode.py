@@ -15,6 +15,7 @@ from PIL import Image
 from guardproxy.core.policy import ImageLimits
 from guardproxy.errors import WireError
 from guardproxy.images.decode import content_of, normalise, split_data_url
+from tests.noise import noise
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_bytes=200_000)
 
@@ -91,7 +92,7 @@ def bomb(side: int) -> bytes:
     "data",
     [
         b"", b"not a picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n",
-        encoded(Image.effect_noise((200, 200), 50))[:900], bomb(20_000), bomb(13_000), bomb(2000), b"x" * 200_001,
+        encoded(noise((200, 200), 50))[:900], bomb(20_000), bomb(13_000), bomb(2000), b"x" * 200_001,
     ],
 )  # fmt: skip
 def test_broken_and_oversized_files_are_refused(data: bytes) -> None:

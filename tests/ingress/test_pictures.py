@@ -20,9 +20,10 @@ from tests.images.test_decode import encoded
 from tests.images.test_hostile import png
 from tests.images.test_reader import command
 from tests.ingress.test_api import post, settled
+from tests.noise import noise
 
 Start = Callable[..., Proxy]
-SEEN = encoded(Image.effect_noise((60, 40), 40).convert("RGB"))
+SEEN = encoded(noise((60, 40), 40).convert("RGB"))
 
 
 def url(data: bytes = SEEN, head: str = "data:image/png;base64,") -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from tests.images.render import fonts
+from tests.noise import noise
 from tests.quality import texts as t
 
 SEED = 20
@@ -102,7 +103,7 @@ class Artist:
             brush.ellipse((x - r, y - r, x + r, y + r), fill=tuple(self.rng.randrange(256) for _ in range(3)))
         return Image.blend(
             image.filter(ImageFilter.GaussianBlur(9)),
-            Image.effect_noise((760, 500), 60).convert("RGB"),
+            noise((760, 500), 60).convert("RGB"),
             0.12,
         )
 
