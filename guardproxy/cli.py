@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--encoder", type=Path, metavar="WHEEL", help="fine-tune the encoder of this wheel too"
     )
+    train.add_argument(
+        "--student", action="store_true", help="only make the student of the shipped encoder anew"
+    )
     train.set_defaults(run=_train)
     return parser
 
@@ -280,4 +283,6 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     from guardproxy.training import command
 
+    if arguments.student:
+        return command.run_student(arguments.rows, arguments.out)
     return command.run(arguments.rows, arguments.out, arguments.encoder)

@@ -1,7 +1,9 @@
 """The four embedded classifiers: `jailbreak`, `harmful_request`, `harmful_answer`, `refusal`.
 
 An n-gram model answers what is clear in a tenth of a millisecond; what it doubts, and is in Latin script, a
-small encoder reads too, in a thread, unless no reading could bring it to the guard's threshold. The model card beside the weights says what both miss.
+small encoder reads too, in a thread, where a reading could bring it to the guard's threshold. Of answers a student
+foretells that: n-gram weights that were fitted to the encoder's own logits. What all of them miss says the model card
+beside the weights.
 """
 
 from __future__ import annotations
@@ -75,6 +77,12 @@ def _model(name: str) -> NgramModel:
 
 
 @cache
+def _student() -> NgramModel:
+    """Foretells from the n-grams of an answer what the encoder will say of it at most; distilled from it."""
+    return NgramModel.load(WEIGHTS / "student.npz")
+
+
+@cache
 def _encoder() -> Encoder:
     return Encoder(WEIGHTS)
 
@@ -107,6 +115,21 @@ async def _once(memo: Memo, key: tuple[object, ...], offload: Offload, work: Cal
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A text to score.
+
+    Attributes:
+        question: Beside which it is read, if it is an answer.
+        matters_from: Log-odds that decide something; how far below them a text lies need not be found out.
+    """
+
+    text: str
+    question: str | None
+    memo: Memo
+    matters_from: float
+
+
 class _Classifier:
     """An n-gram model, and the encoder behind it unless a guard says `encoder: false`."""
 
@@ -119,7 +142,8 @@ class _Classifier:
         if not isinstance(self._is_read, bool):
             raise PolicyError(f"encoder: expected true or false, got {self._is_read!r}")
         self.inline = not self._is_read
-        stated = f"{self._model.version} {_encoder().version} {self._joint} {self._is_read}"
+        models = self._model.version, _student().version, _encoder().version
+        stated = f"{models} {self._joint} {self._is_read}"
         self.version = sha256(stated.encode()).hexdigest()[:12]
 
     def warm_up(self) -> None:
@@ -127,26 +151,24 @@ class _Classifier:
         self._model.score_pair("warm", "up")
         _encoder().read("warm up")
 
-    async def _join(
-        self, ngram: float, matters_from: float, is_read: bool, read: Callable[[], Awaitable[Logits]]
-    ) -> float:
-        """The log-odds.
-
-        Args:
-            ngram: The n-gram model's logit.
-            matters_from: Log-odds that decide something; what cannot reach them is not read.
-            is_read: Whether the encoder knows the script.
-            read: Asks the encoder.
-        """
+    async def _log_odds(self, asked: _Asked, read: Callable[[], Awaitable[Logits]]) -> float:
+        """By the n-gram model, and by the encoder where that can decide something."""
         joint = self._joint
-        if not is_read:
+        ngram = self._model.logit(asked.text, asked.question, asked.memo)
+        if not reads(asked.text):
             return joint.other(ngram)
         if ngram < joint.doubt_from or not self._is_read:
             return joint.alone(ngram)
         highest = joint.both(ngram, MOST)
-        if highest < matters_from:
+        if highest >= asked.matters_from > -math.inf:
+            highest = joint.both(ngram, self._most(asked))
+        if highest < asked.matters_from:
             return min(joint.alone(ngram), highest)
         return joint.both(ngram, float((await read())[HEADS.index(self.name)]))
+
+    def _most(self, _asked: _Asked) -> float:
+        """The highest logit to expect of the encoder."""
+        return MOST
 
 
 def log_odds(probability: float) -> float:
@@ -166,15 +188,18 @@ class TextClassifier(_Classifier):
         texts = judged_texts(content.segments, content.context)
         shared = math.log(max(len(texts), 1))
         matters_from = log_odds(content.matters_from) + shared
-        logits = await asyncio.gather(*(self._logit(t, matters_from, content.memo) for _, t in texts))
+        asked = [_Asked(text, None, content.memo, matters_from) for _, text in texts]
+        logits = await asyncio.gather(*map(self._logit, asked))
         return tuple(
             Finding(self.name, self.name, logistic(logit - shared), place)
             for (place, _), logit in zip(texts, logits, strict=True)
         )
 
-    async def _logit(self, text: str, matters_from: float, memo: Memo) -> float:
-        read = partial(_once, memo, ("text", text), self._offload, partial(_read_text, text))
-        return await self._join(self._model.logit(text, memo=memo), matters_from, reads(text), read)
+    async def _logit(self, asked: _Asked) -> float:
+        work = partial(_read_text, asked.text)
+        return await self._log_odds(
+            asked, partial(_once, asked.memo, ("text", asked.text), self._offload, work)
+        )
 
 
 FIRST_READ = 48
@@ -201,6 +226,9 @@ class AnswerClassifier(_Classifier):
             ]
         )
 
+    def _most(self, asked: _Asked) -> float:
+        return _student().highest(asked.text, asked.question, asked.memo)[0]
+
     async def _logit(self, segment: Segment, content: Content) -> float:
         text, question, memo = segment.text, content.context, content.memo
         work = partial(_encoder().read_answer, question, text)
@@ -214,8 +242,7 @@ class AnswerClassifier(_Classifier):
             memo["read", segment.place] = found
             return found
 
-        ngram = self._model.logit(text, question, memo)
-        return await self._join(ngram, log_odds(content.matters_from), reads(text), latest)
+        return await self._log_odds(_Asked(text, question, memo, log_odds(content.matters_from)), latest)
 
 
 class RefusalClassifier:

@@ -184,8 +184,8 @@ class NgramModel:
             size += QUESTION_SHARE**2 * question.size
         return self._bias + total / math.sqrt(max(size, 1.0))
 
-    def logit(self, text: str, question: str | None = None, memo: Memo | None = None) -> float:
-        """The calibrated log-odds of a text: of its windows, the riskiest, less log(windows).
+    def highest(self, text: str, question: str | None = None, memo: Memo | None = None) -> tuple[float, int]:
+        """The calibrated logit of a text's riskiest window, and how many windows it has.
 
         Args:
             text: Any length.
@@ -196,7 +196,12 @@ class NgramModel:
         asked = None if question is None else _remembered(memo, question, _of_question)
         parts = _remembered(memo, text, _of_windows)
         slope, intercept = self._platt
-        return max(slope * self.raw(p, asked) + intercept for p in parts) - math.log(len(parts))
+        return max(slope * self.raw(p, asked) + intercept for p in parts), len(parts)
+
+    def logit(self, text: str, question: str | None = None, memo: Memo | None = None) -> float:
+        """The calibrated log-odds of a text: of its windows, the riskiest, less log(windows)."""
+        highest, count = self.highest(text, question, memo)
+        return highest - math.log(count)
 
     def score(self, text: str) -> float:
         """Probability in [0, 1] that the text is what the model looks for."""

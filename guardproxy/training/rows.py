@@ -20,7 +20,7 @@ LICENCES = {
     "inthewild_jailbreak": "MIT", "jailbreakbench": "MIT / Apache-2.0", "mt_bench": "Apache-2.0",
     "multijail": "MIT", "openai_guardrails_demo": "MIT", "pyrit_scored": "MIT", "rakuda": "Apache-2.0",
     "red_instruct": "Apache-2.0", "role_prompts_benign": "CC0-1.0 / MIT", "s_labs": "MIT",
-    "self_instruct": "Apache-2.0", "xsafety": "Apache-2.0", "xstest": "CC BY 4.0",
+    "self_instruct": "Apache-2.0", "self_instruct_answers": "Apache-2.0", "hh_rlhf": "MIT", "xsafety": "Apache-2.0", "xstest": "CC BY 4.0",
     "own_answers": "Apache-2.0", "own_injections": "Apache-2.0", "own_requests": "Apache-2.0",
     "own_rows": "Apache-2.0",
 }  # fmt: skip
@@ -30,6 +30,8 @@ EVALUATION_ONLY = ("alpaca", "do_not_answer", "jcommonsenseqa", "qualifire_pi", 
                    "safety_tuned_llamas", "yanismiraoui")  # fmt: skip
 """Never learnt from, used to measure: most of their licences do not allow it in a shipped product."""
 
+UNLABELLED = "unlabelled"
+"""Task of questions and answers without a label: the student learns from what the encoder says of them."""
 HEADS = ("jailbreak", "harmful_request", "harmful_answer", "refusal")
 REFUSAL_CHARS = 600
 _NO_BENIGN = frozenset({"ko", "it", "vi", "ar", "th", "bn", "sw", "jv", "tr"})
@@ -63,7 +65,7 @@ class Row:
 
 
 def read(paths: Iterable[Path], own: Iterable[Path] = OWN) -> dict[str, list[Row]]:
-    """Rows for each classifier, out of `.jsonl` files, directories of them or a wheel that holds sets.
+    """Rows for each classifier and the unlabelled ones, out of `.jsonl` files, directories of them or a wheel that holds sets.
 
     Args:
         paths: Files, directories and wheels; sources that this module does not name are passed over.
@@ -72,7 +74,7 @@ def read(paths: Iterable[Path], own: Iterable[Path] = OWN) -> dict[str, list[Row
     Raises:
         SettingsError: There is no such file, or a line of it cannot be read.
     """
-    heads: dict[str, list[Row]] = {head: [] for head in HEADS}
+    heads: dict[str, list[Row]] = {head: [] for head in (*HEADS, UNLABELLED)}
     known = {*LICENCES, *EVALUATION_ONLY}
     for source, raws in [*_sources(paths), *((file.stem, _lines(file)) for file in own)]:
         if source not in known:
@@ -126,9 +128,11 @@ def _lines(file: Path) -> Iterator[Raw]:
 
 def _assign(source: str, raw: Raw) -> Iterator[tuple[str, Row]]:
     task, prompt, response = raw["task"], str(raw.get("prompt") or ""), raw.get("response")
-    label, lang = int(str(raw["label"])), str(raw.get("lang") or "en")
+    label, lang = int(str(raw.get("label") or 0)), str(raw.get("lang") or "en")
     group = _group(raw, prompt)
-    if task in ("injection", "prompt_harm", "overrefusal"):
+    if task == UNLABELLED:
+        yield UNLABELLED, Row(source, label, str(response), prompt, lang, group)
+    elif task in ("injection", "prompt_harm", "overrefusal"):
         if not (lang in _NO_BENIGN and label == 1) and raw.get("category") not in _MILD:
             yield from _prompt_rows(source, task, Row(source, label, prompt, None, lang, group))
     elif isinstance(response, str):

@@ -18,7 +18,8 @@ from guardproxy.detectors.encoder import HEADS, Encoder, middle_pieces, pair_inp
 from guardproxy.detectors.offload import Offload
 from guardproxy.errors import DetectorError, PolicyError
 
-STARTER = Path(classifiers.__file__).parents[1] / "evals" / "starter"
+PACKAGE = Path(classifiers.__file__).parents[1]
+STARTER, TRAINING = PACKAGE / "evals" / "starter", PACKAGE / "training"
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +211,37 @@ def test_what_cannot_reach_the_threshold_is_not_read_and_no_verdict_changes(
             assert other == pytest.approx(one) if one >= threshold else other < threshold
     assert counts[0.84] < counts[0.5] < counts[0.0]
     assert counts[0.84] < 0.6 * counts[0.0]
+
+
+@pytest.mark.slow
+def test_of_answers_a_student_foretells_what_the_encoder_will_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few benign ones are read, and hardly one that is stopped is lost."""
+    lines = (TRAINING / "own_answers.jsonl").read_text("utf-8").splitlines()
+    rows = [r for r in map(json.loads, lines) if r["lang"] == "en" and r["task"] == "response_harm"][::2]
+    detector = build("harmful_answer")
+    read: list[str] = []
+    real = Encoder.read_answer
+
+    def counted(self: Encoder, question: str, answer: str) -> classifiers.Logits:
+        read.append(answer)
+        return real(self, question, answer)
+
+    monkeypatch.setattr(Encoder, "read_answer", counted)
+
+    def stopped(matters_from: float) -> set[int]:
+        read.clear()
+        found = set()
+        for number, row in enumerate(rows):
+            segment = Segment("content", "c", row["response"])
+            content = Content((segment,), row["prompt"], matters_from=matters_from)
+            if asyncio.run(detector.detect(content))[0].score >= 0.84:
+                found.add(number)
+        return found
+
+    exact, quick = stopped(0.0), stopped(0.84)
+    benign = {row["response"] for row in rows if row["label"] == 0}
+    assert len(rows) > 150
+    assert len(exact) > 20
+    assert quick <= exact
+    assert len(quick) >= 0.95 * len(exact)
+    assert len(benign.intersection(read)) < 0.15 * len(benign)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from guardproxy.detectors import classifiers
 from guardproxy.detectors.classifiers import Joint
+from guardproxy.detectors.encoder import MOST
 from guardproxy.detectors.ngram import BUCKETS, NgramModel, features
 from guardproxy.errors import SettingsError
-from guardproxy.training import card, command, linear
+from guardproxy.training import card, command, linear, student
 from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, Row, read
 
 np = pytest.importorskip("numpy")
@@ -139,7 +141,8 @@ def test_a_wheel_that_holds_sets_is_read(tmp_path: Path) -> None:
 
 def test_our_rows_are_many_of_both_languages_and_both_labels() -> None:
     heads = read([])
-    for head, rows in heads.items():
+    for head in HEADS:
+        rows = heads[head]
         for lang in ("en", "ja"):
             for label in (0, 1):
                 assert sum(r.lang == lang and r.label == label for r in rows) >= 60, (head, lang, label)
@@ -176,3 +179,21 @@ def test_what_the_encoder_needs_to_be_trained_is_named(tmp_path: Path) -> None:
     """Where the extra is installed, the wheel that is not there is named instead."""
     with pytest.raises((SettingsError, OSError), match=r"train|absent"):
         command.train_encoder({}, {}, tmp_path / "absent.whl", tmp_path)
+
+
+def test_a_student_learns_what_the_encoder_says_of_answers_without_labels(tmp_path: Path) -> None:
+    lines = []
+    for i in range(30):
+        harm = i % 2
+        said = f"Sure, stab him at night, hide knife {i}" if harm else f"Stir the dough and bake loaf {i}"
+        lines.append({"task": "unlabelled", "prompt": "How do I do it?", "response": said})
+    for source in ("hh_rlhf", "self_instruct_answers", "of_unknown_licence"):
+        (tmp_path / f"{source}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    assert command.run_student([tmp_path], tmp_path / "out") == 0
+    made = NgramModel.load(tmp_path / "out" / student.NAME)
+    harmful, _ = made.highest("Stab him with the knife at night", "How do I do it?")
+    harmless, _ = made.highest("Bake the loaf, then stir the dough", "How do I do it?")
+    assert harmful > harmless + 1
+    heard = student.listen(classifiers._encoder(), read([tmp_path], own=())["unlabelled"])
+    assert len(heard.rows) == 60, "a source without a known licence is passed over"
+    assert heard.logits.max() <= MOST
