@@ -26,7 +26,7 @@ from guardproxy.moderation import moderation
 from guardproxy.outward import Outward, Plan
 from guardproxy.parts import Parts
 from guardproxy.repair import Flagged, second_answer
-from guardproxy.upstream import Response
+from guardproxy.upstream import ENDLESS, Response
 from guardproxy.wire import sse
 from guardproxy.wire.dialect import Answer, Dialect, Json
 from guardproxy.wire.dialects import CHAT
@@ -36,8 +36,6 @@ DROP_THE_TURN = Bilingual(
     "The application should drop this turn from the conversation.",
     "この発言は会話の履歴から取り除いてください。",
 )
-
-ENDLESS = "The model server did not end its answer in time"
 
 
 class Exchange:
@@ -159,10 +157,7 @@ class Exchange:
         assert response is not None
         times = self._parts.times
         try:
-            async with asyncio.timeout(times.total_s):
-                data = await response.read_all(self._parts.max_answer_bytes, times.answer_s)
-        except TimeoutError:
-            raise UpstreamTimeout(ENDLESS) from None
+            data = await response.read_all(self._parts.max_answer_bytes, times.answer_s, times.total_s)
         finally:
             response.close()
         self.account.answered()

@@ -219,10 +219,9 @@ class Api:
             *_policy_headers(plan),
         ]
         connection = call.connection
-        task = asyncio.current_task()
-        assert task is not None
+        assert call.task is not None
         # Cancels the exchange when the client goes: in every phase, buffered ones too.
-        connection.on_gone = partial(task.cancel, HUNG_UP)
+        connection.on_gone = partial(call.task.cancel, HUNG_UP)
         try:
             if connection.is_gone:
                 raise asyncio.CancelledError(HUNG_UP)

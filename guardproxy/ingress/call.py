@@ -38,6 +38,7 @@ class Call(RequestResponseCycle):
         path: As sent, without the query; never decoded, so that one route has one spelling.
         headers: Names in lower case.
         connection: On which it came; knows when the client hangs up.
+        task: In which it is answered.
     """
 
     def __init__(self, connection: Protocol, method: str, path: bytes, keep_alive: bool) -> None:
@@ -45,6 +46,7 @@ class Call(RequestResponseCycle):
         self.method = method
         self.path = path
         self.headers: Headers = connection.headers
+        self.task: asyncio.Task[None] | None = None
         super().__init__(
             scope=cast("Any", None),
             transport=connection.transport,

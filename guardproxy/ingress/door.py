@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 
 from guardproxy.errors import WireError
@@ -18,6 +18,8 @@ _WORDS = {
     "concurrent": "exchanges at the same time",
     "body_bytes_per_minute": "bytes of request bodies a minute",
 }
+
+_UNLIMITED = nullcontext()
 
 
 class Door:
@@ -46,16 +48,16 @@ class Door:
             )
         return client
 
-    @contextmanager
-    def entered(self, client: Client) -> Iterator[None]:
+    def entered(self, client: Client) -> AbstractContextManager[None]:
         """One exchange of a client, counted while it is under way.
 
         Raises:
-            WireError: 429: over one of its limits.
+            WireError: 429, on entering: over one of its limits.
         """
-        if not client.limits.any:
-            yield
-            return
+        return self._counted(client) if client.limits.any else _UNLIMITED
+
+    @contextmanager
+    def _counted(self, client: Client) -> Iterator[None]:
         refused = self._ledger.enter(client, monotonic())
         if refused is not None:
             raise self._too_many(client, refused)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from guardproxy.upstream.target import Limits, Target
 
 log = logging.getLogger("guardproxy")
 _HIGH_WATER = 256 * 1024
+_JOINED_BELOW = 64 * 1024
+"""Bytes of a body that are copied behind its head: writing two pieces costs more than copying so many."""
+ENDLESS = "The model server did not end its answer in time"
 
 
 class Response:
@@ -60,14 +64,18 @@ class Response:
         if not self._closed:
             self._connection.wake()
 
-    async def read_all(self, limit: int, timeout_s: float) -> bytes:
-        """The whole body, at most `limit` bytes, at most `timeout_s` seconds between two pieces."""
+    async def read_all(self, limit: int, timeout_s: float, total_s: float = math.inf) -> bytes:
+        """The whole body: at most `limit` bytes, `timeout_s` seconds between two pieces and `total_s` in all."""
         pieces: list[bytes] = []
         size = 0
+        deadline = monotonic() + total_s
         while True:
-            piece = await self.read(timeout_s)
+            left = deadline - monotonic()
+            piece = await self.read(min(timeout_s, left)) if left > 0 else None
             if piece is None:
-                raise UpstreamTimeout("The model server stopped in the middle of its answer")
+                raise UpstreamTimeout(
+                    ENDLESS if left < timeout_s else "The model server stopped in the middle of its answer"
+                )
             if not piece:
                 return b"".join(pieces)
             size += len(piece)
@@ -190,7 +198,10 @@ class _Connection(asyncio.Protocol):
         self._headed = self._complete = self.got_bytes = self._woken = False
         self._fault = None
         self.sink = None
-        self._transport.writelines((head, body))
+        if len(body) < _JOINED_BELOW:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
         deadline = self._loop.time() + timeout_s
         while not self._headed:
             if self._fault is not None or self._closed:
