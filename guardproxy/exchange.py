@@ -85,7 +85,7 @@ class Exchange:
         request = await inward.take(self.request)
         trace.begin("judge_input")
         self.request = request = await inward.judge(request)
-        if not self._plan.concurrent_input:
+        if not inward.looks_beside:
             self._response = await self._send(request)
             return
         beside = asyncio.create_task(inward.judge_beside(request))

@@ -12,7 +12,7 @@ from guardproxy.core.judge import judge_guards
 from guardproxy.core.policy import Guard
 from guardproxy.core.redact import redact_request
 from guardproxy.core.verdict import ALLOWED, Action, Stage, Verdict
-from guardproxy.detectors.observe import observe
+from guardproxy.detectors.observe import IMAGE_TEXT, observe
 from guardproxy.errors import WireError
 from guardproxy.images.reader import Reading, pictures_of
 from guardproxy.outward import Plan
@@ -73,6 +73,15 @@ class Inward:
         if reading is not None:
             request = reading.request  # with what was read, if it was
         return await self._redacted(request, verdict) if verdict.redactions else request
+
+    @property
+    def looks_beside(self) -> bool:
+        """Whether a guard that is asked while the model begins has anything to look at."""
+        account = self._account
+        kinds = {s.kind for s in account.entry.segments}
+        if account.reading is not None:
+            kinds.add(IMAGE_TEXT)
+        return any(kinds.intersection(g.looks_at) for g in self._plan.concurrent_input)
 
     async def judge_beside(self, request: Request) -> None:
         """Ask the guards that look while the model begins its answer; raises as `judge`."""

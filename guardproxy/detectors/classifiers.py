@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors.base import Content, Detector, Memo, Resources
 from guardproxy.detectors.encoder import HEADS, MAX_MIDDLE, MOST, Encoder, Logits, middle_pieces, reads
@@ -121,12 +120,15 @@ class _Asked:
 
     Attributes:
         question: Beside which it is read, if it is an answer.
+        shared: What its log-odds are lowered by, for the texts beside it.
         matters_from: Log-odds that decide something; how far below them a text lies need not be found out.
     """
 
+    place: str
     text: str
     question: str | None
     memo: Memo
+    shared: float
     matters_from: float
 
 
@@ -151,8 +153,32 @@ class _Classifier:
         self._model.score_pair("warm", "up")
         _encoder().read("warm up")
 
-    async def _log_odds(self, asked: _Asked, read: Callable[[], Awaitable[Logits]]) -> float:
-        """By the n-gram model, and by the encoder where that can decide something."""
+    def at_once(self, content: Content) -> tuple[Finding, ...] | None:
+        """What `detect` says where nothing has to be read for it; None if something has."""
+        found = []
+        for asked in self._texts(content):
+            logit = self._unread(asked)
+            if logit is None:
+                return None
+            found.append(self._finding(asked, logit))
+        return tuple(found)
+
+    async def detect(self, content: Content) -> tuple[Finding, ...]:
+        """One finding for each text."""
+        texts = self._texts(content)
+        logits = await asyncio.gather(*(self._logit(asked, content) for asked in texts))
+        return tuple(map(self._finding, texts, logits))
+
+    async def _logit(self, asked: _Asked, content: Content) -> float:
+        known = self._unread(asked)
+        if known is not None:
+            return known
+        ngram = self._model.logit(asked.text, asked.question, asked.memo)
+        read = await self._read(asked, content)
+        return self._joint.both(ngram, float(read[HEADS.index(self.name)]))
+
+    def _unread(self, asked: _Asked) -> float | None:
+        """The log-odds where the encoder need not be asked: it cannot read the text, or nothing it says decides."""
         joint = self._joint
         ngram = self._model.logit(asked.text, asked.question, asked.memo)
         if not reads(asked.text):
@@ -162,9 +188,16 @@ class _Classifier:
         highest = joint.both(ngram, MOST)
         if highest >= asked.matters_from > -math.inf:
             highest = joint.both(ngram, self._most(asked))
-        if highest < asked.matters_from:
-            return min(joint.alone(ngram), highest)
-        return joint.both(ngram, float((await read())[HEADS.index(self.name)]))
+        return min(joint.alone(ngram), highest) if highest < asked.matters_from else None
+
+    def _finding(self, asked: _Asked, logit: float) -> Finding:
+        return Finding(self.name, self.name, logistic(logit - asked.shared), asked.place)
+
+    def _texts(self, content: Content) -> list[_Asked]:
+        raise NotImplementedError
+
+    async def _read(self, asked: _Asked, content: Content) -> Logits:
+        raise NotImplementedError
 
     def _most(self, _asked: _Asked) -> float:
         """The highest logit to expect of the encoder."""
@@ -183,23 +216,14 @@ class TextClassifier(_Classifier):
     chances to be stopped wrongly.
     """
 
-    async def detect(self, content: Content) -> tuple[Finding, ...]:
-        """One finding for each text."""
+    def _texts(self, content: Content) -> list[_Asked]:
         texts = judged_texts(content.segments, content.context)
         shared = math.log(max(len(texts), 1))
         matters_from = log_odds(content.matters_from) + shared
-        asked = [_Asked(text, None, content.memo, matters_from) for _, text in texts]
-        logits = await asyncio.gather(*map(self._logit, asked))
-        return tuple(
-            Finding(self.name, self.name, logistic(logit - shared), place)
-            for (place, _), logit in zip(texts, logits, strict=True)
-        )
+        return [_Asked(place, text, None, content.memo, shared, matters_from) for place, text in texts]
 
-    async def _logit(self, asked: _Asked) -> float:
-        work = partial(_read_text, asked.text)
-        return await self._log_odds(
-            asked, partial(_once, asked.memo, ("text", asked.text), self._offload, work)
-        )
+    async def _read(self, asked: _Asked, content: Content) -> Logits:
+        return await _once(content.memo, ("text", asked.text), self._offload, partial(_read_text, asked.text))
 
 
 FIRST_READ = 48
@@ -216,33 +240,26 @@ def is_due(content: Content, length: int) -> bool:
 class AnswerClassifier(_Classifier):
     """Scores an answer together with its question; in a stream the encoder's last reading stands until the next."""
 
-    async def detect(self, content: Content) -> tuple[Finding, ...]:
-        """One finding for each text of the answer."""
-        return tuple(
-            [
-                Finding(self.name, self.name, logistic(await self._logit(s, content)), s.place)
-                for s in content.segments
-                if s.text.strip()
-            ]
-        )
+    def _texts(self, content: Content) -> list[_Asked]:
+        matters_from = log_odds(content.matters_from)
+        return [
+            _Asked(s.place, s.text, content.context, content.memo, 0.0, matters_from)
+            for s in content.segments
+            if s.text.strip()
+        ]
 
     def _most(self, asked: _Asked) -> float:
         return _student().highest(asked.text, asked.question, asked.memo)[0]
 
-    async def _logit(self, segment: Segment, content: Content) -> float:
-        text, question, memo = segment.text, content.context, content.memo
-        work = partial(_encoder().read_answer, question, text)
-        read = partial(_once, memo, ("answer", question, text), self._offload, work)
-        stands = memo.get(("read", segment.place))
-
-        async def latest() -> Logits:
-            if isinstance(stands, np.ndarray) and not is_due(content, content.offset + len(text)):
-                return stands
-            found = await read()
-            memo["read", segment.place] = found
-            return found
-
-        return await self._log_odds(_Asked(text, question, memo, log_odds(content.matters_from)), latest)
+    async def _read(self, asked: _Asked, content: Content) -> Logits:
+        memo, key = content.memo, ("read", asked.place)
+        stands = memo.get(key)
+        if isinstance(stands, np.ndarray) and not is_due(content, content.offset + len(asked.text)):
+            return stands
+        work = partial(_encoder().read_answer, content.context, asked.text)
+        found = await _once(memo, ("answer", content.context, asked.text), self._offload, work)
+        memo[key] = found
+        return found
 
 
 class RefusalClassifier:

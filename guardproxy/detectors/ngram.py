@@ -38,6 +38,8 @@ Found = TypeVar("Found")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _BASE = np.uint64(0x100000001B3)
 _SHIFT = np.uint64(64 - BITS)
+_IS_WORD = np.asarray([chr(c) in "'0123456789abcdefghijklmnopqrstuvwxyz" for c in range(128)] + [True])
+"""Of folded ASCII, letters, digits and the apostrophe; of all else, everything."""
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\x00-\x08\x0e-\x1f]")
 _ASCII_INVISIBLE = dict.fromkeys((*range(0x09), *range(0x0E, 0x20)))
 
@@ -73,16 +75,18 @@ def _bucket(hashes: npt.NDArray[np.uint64], salt: int) -> Indices:
 
 
 def _words(codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A hash for each word: prefix sums of code × base^position, shifted back to the word's start."""
-    is_word = (
-        (codes > 127) | ((codes >= 48) & (codes <= 57)) | ((codes >= 97) & (codes <= 122)) | (codes == 39)
-    )
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], is_word, [False])).astype(np.int8)))
+    """A hash for each word: prefix sums of code × base^position, shifted back to the word's start.
+
+    Args:
+        codes: Of a text with a space at both ends.
+    """
+    is_word = _IS_WORD[np.minimum(codes, _IS_WORD.size - 1)]
+    edges = np.flatnonzero(is_word[1:] != is_word[:-1])
     if edges.size == 0:
         return np.empty(0, np.uint64)
-    starts, ends = edges[::2], edges[1::2]
-    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(codes * _POWERS[: codes.size], dtype=np.uint64)))
-    return (sums[ends] - sums[starts]) * _inverse_powers()[starts]
+    before, last = edges[::2], edges[1::2]
+    sums = np.cumsum(codes * _POWERS[: codes.size], dtype=np.uint64)
+    return (sums[last] - sums[before]) * _inverse_powers()[before + 1]
 
 
 def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices:
@@ -110,7 +114,8 @@ def features(folded: str, *, words_only: bool = False, salt: int = 0) -> Indices
                 rolling = rolling[:-1] * _BASE + codes[n - 1 :]
                 found.append(_bucket(rolling, salt * 16 + 2 + n))
     # Not np.unique: sorting 32-bit integers is vectorised, and many times quicker.
-    ordered = np.sort(np.concatenate(found))
+    ordered = np.concatenate(found)
+    ordered.sort()
     is_new = np.empty(ordered.size, np.bool_)
     is_new[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
