@@ -231,10 +231,14 @@ FIRST_READ = 48
 times what the n-grams cost, and judges all that was said so far."""
 
 
+def has_doubled(before: int, length: int) -> bool:
+    """Whether an answer has passed the next power of two times `FIRST_READ` since it had `before` characters."""
+    return (length // FIRST_READ).bit_length() > (before // FIRST_READ).bit_length()
+
+
 def is_due(content: Content, length: int) -> bool:
     """Whether the encoder reads an answer of which `length` characters are known: whole, or doubled since."""
-    before = (content.offset + content.fresh) // FIRST_READ
-    return content.final or (length // FIRST_READ).bit_length() > before.bit_length()
+    return content.final or has_doubled(content.offset + content.fresh, length)
 
 
 class AnswerClassifier(_Classifier):

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from guardproxy.detectors.classifiers import WEIGHTS, Joint, log_odds
+from guardproxy.detectors.classifiers import WEIGHTS, Joint, has_doubled, log_odds
 from guardproxy.detectors.encoder import reads as is_read
 from guardproxy.detectors.ngram import NgramModel, logistic, save
 from guardproxy.errors import SettingsError
@@ -213,12 +213,17 @@ def _streams(own: Fitted, joined: Joint, folder: Path) -> str:
     weights, bias = linear.fit(linear.matrix(learn), learn)
     ngram, encoder = NgramModel(weights.astype(np.float32), bias, own.calibration), Encoder(folder)
 
-    def score(question: str, text: str) -> float:
+    stands: dict[str, float] = {}  # of a stream, the last reading: one stream is scored at a time
+
+    def score(question: str, text: str, before: int | None) -> float:
         logit = ngram.logit(text, question)
+        if before is None or before == 0:
+            stands.clear()
         if logit < joined.doubt_from:
             return logistic(joined.alone(logit))
-        read = encoder.read_answer(question, text)[ENCODED.index("harmful_answer")]
-        return logistic(joined.both(logit, float(read)))
+        if "read" not in stands or before is None or has_doubled(before, len(text)):
+            stands["read"] = float(encoder.read_answer(question, text)[ENCODED.index("harmful_answer")])
+        return logistic(joined.both(logit, stands["read"]))
 
     return streaming.measure(own.learn, score, card.SHIPPED["harmful_answer"])
 

@@ -300,6 +300,6 @@ benign" uses one threshold for all sources.
 How the models were kept apart: the n-gram models in eight folds of whole sources; the encoder in two halves of the
 sources, so that what is judged here learnt from about half of what the shipped one did. red_instruct and s_labs are in
 both halves and have no encoder figure. The sources marked "not learnt from" were read by the shipped encoder itself.
-At most 120 rows (150 of those) of each source and label are read by the encoder; Japanese and Chinese rows are all there.
+At most 250 rows of each source and label are read by the encoder; Japanese and Chinese rows are all there.
 Own rows (`own_*`) are ours and of one style: being kept out by file, they say little about other people's sentences.
 """

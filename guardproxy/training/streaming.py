@@ -22,8 +22,9 @@ HARMLESS = SOURCES | {"mt_bench", "self_instruct", "xstest"}
 MOST = 120
 """Answers of each label."""
 
-Score = Callable[[str, str], float]
-"""Probability for a question and the answer's text so far."""
+Score = Callable[[str, str, int | None], float]
+"""Probability for a question and the answer's text so far, of which so many characters had been scored before; None:
+the whole answer by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,12 @@ class Streamed:
 
 def stream(question: str, answer: str, score: Score, threshold: float, most: int = 1200) -> Streamed:
     """Score an answer as it grows, at every cut of the gate's grid, until it is stopped or `most` is out."""
+    whole, before = score(question, answer, None), 0
     for end in _cuts(answer[:most]):
-        if score(question, answer[max(0, end - LOOKBACK) : end]) >= threshold:
-            return Streamed(score(question, answer), end)
-    return Streamed(score(question, answer), None)
+        if score(question, answer[max(0, end - LOOKBACK) : end], before) >= threshold:
+            return Streamed(whole, end)
+        before = end
+    return Streamed(whole, None)
 
 
 def _cuts(text: str) -> Iterable[int]:

@@ -9,8 +9,9 @@ from guardproxy.training.streaming import Streamed, describe, stream
 def test_a_stream_is_stopped_at_the_first_beginning_that_hits() -> None:
     seen: list[int] = []
 
-    def score(_question: str, text: str) -> float:
-        seen.append(len(text))
+    def score(_question: str, text: str, before: int | None) -> float:
+        if before is not None:
+            seen.append(len(text))
         return 0.9 if "bad" in text else 0.1
 
     found = stream("q", "x" * 250 + "bad" + "y" * 500, score, 0.5)
