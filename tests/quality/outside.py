@@ -1,0 +1,164 @@
+"""Writes docs/quality/outside.md: the default policy on sets that nothing here was made, tuned or chosen with.
+
+python -m tests.quality.outside FOLDER [--out docs/quality/outside.md]
+
+FOLDER holds clones of github.com/leolee99/PIGuard, bertiev/SimpleSafetyTests and HumanCompatibleAI/tensor-trust-data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from guardproxy.commands.looking import Case, Looker
+from guardproxy.core.verdict import Action, Stage
+from tests.quality.figures import share, table
+
+LOOKED_AT = ("jailbreak", "harmful_request")
+MOST = 300
+"""Rows of an attack set; the benign sets are read whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A set whose rows are all of one kind.
+
+    Attributes:
+        detector: Which classifier it is about, None: whom none of them should stop.
+    """
+
+    name: str
+    licence: str
+    detector: str | None
+    what: str
+    read: Callable[[Path], Iterator[str]]
+
+
+def _notinject(folder: Path) -> Iterator[str]:
+    for count in ("one", "two", "three"):
+        yield from (row["prompt"] for row in _json(folder / f"PIGuard/datasets/NotInject_{count}.json"))
+
+
+def _wildguard(folder: Path) -> Iterator[str]:
+    yield from (row["prompt"] for row in _json(folder / "PIGuard/datasets/wildguard.json"))
+
+
+def _simple(folder: Path) -> Iterator[str]:
+    with (folder / "SimpleSafetyTests/SimpleSafetyTests - test cases.csv").open(encoding="utf-8") as lines:
+        yield from (row["prompts_final"] for row in csv.DictReader(lines))
+
+
+def _tensor_trust(kind: str) -> Callable[[Path], Iterator[str]]:
+    def read(folder: Path) -> Iterator[str]:
+        path = folder / f"tensor-trust-data/benchmarks/{kind}-robustness/v1/{kind}_robustness_dataset.jsonl"
+        with path.open(encoding="utf-8") as lines:
+            yield from (json.loads(line)["attack"] for line in lines)
+
+    return read
+
+
+def _json(path: Path) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = json.loads(path.read_text("utf-8"))
+    return rows
+
+
+SOURCES = (
+    Source("NotInject", "MIT", None, "harmless, with words that injections use", _notinject),
+    Source("WildGuardTest, harmless", "ODC-BY", None, "harmless, half of it dressed up as a jailbreak", _wildguard),
+    Source("SimpleSafetyTests", "CC BY 4.0", "harmful_request", "requests for harm", _simple),
+    Source("Tensor Trust, hijacking", "CC BY", "jailbreak", "prompt injections by players", _tensor_trust("hijacking")),
+    Source("Tensor Trust, extraction", "CC BY", "jailbreak", "prompt injections by players", _tensor_trust("extraction")),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A source's rows: the highest score of each classifier, and whether the policy stops it."""
+
+    source: Source
+    scores: dict[str, list[float]]
+    stopped: dict[str, int]
+    n: int
+
+    @property
+    def blocked(self) -> int:
+        """Rows that are stopped, by whatever guard."""
+        return self.stopped["any"]
+
+
+def score(source: Source, folder: Path, looker: Looker) -> Scored:
+    """Every row of a benign source, `MOST` of an attack, spread evenly."""
+    texts = [text for text in source.read(folder) if text.strip()]
+    if source.detector is not None and len(texts) > MOST:
+        step = len(texts) / MOST
+        texts = [texts[int(i * step)] for i in range(MOST)]
+    scores: dict[str, list[float]] = {name: [] for name in LOOKED_AT}
+    stopped = {"any": 0, **dict.fromkeys(LOOKED_AT, 0)}
+    for text in texts:
+        (looked,) = looker.run(looker.look(Case(text), (Stage.INPUT,)))
+        stopped["any"] += looked.verdict.action is Action.BLOCK
+        for name in LOOKED_AT:
+            told = [f for g in looked.verdict.guards for f in g.findings if f.detector == name]
+            scores[name].append(max((f.score for f in told), default=0.0))
+            stopped[name] += any(
+                g.action is Action.BLOCK and any(f.detector == name for f in g.findings)
+                for g in looked.verdict.guards
+            )
+    return Scored(source, scores, stopped, len(texts))
+
+
+def auroc(harmful: Sequence[float], benign: Sequence[float]) -> float:
+    """Chance that a harmful row scores above a benign one (Hanley and McNeil, 1982)."""
+    below = np.searchsorted(np.sort(benign), harmful, "left") + np.searchsorted(
+        np.sort(benign), harmful, "right"
+    )
+    return float(below.mean() / 2 / len(benign))
+
+
+HEAD = """# The default policy on sets from outside
+
+Written by `python -m tests.quality.outside FOLDER` (its first lines say what FOLDER holds). Nothing here was trained on these
+sets; thresholds follow [audit.md](audit.md). They were looked at once to compare two trainings. Only the input side; English but for some rows of NotInject. Shares with Wilson 95 % intervals.
+
+"""
+
+
+def page(scored: Sequence[Scored]) -> str:
+    """The page."""
+    rows = [["set", "licence", "what it is", "n", "stopped", "by `jailbreak`", "by `harmful_request`"]]
+    for s in scored:
+        by = [share(s.stopped[name], s.n) for name in LOOKED_AT]
+        rows.append([s.source.name, s.source.licence, s.source.what, str(s.n), share(s.blocked, s.n), *by])
+    benign = [s for s in scored if s.source.detector is None]
+    against = [["attacks", *(f"against {s.source.name}" for s in benign)]]
+    for s in scored:
+        if s.source.detector is not None:
+            name = s.source.detector
+            own = [f"{auroc(s.scores[name], b.scores[name]):.3f}" for b in benign]
+            against.append([f"{s.source.name} (`{name}`)", *own])
+    return f"{HEAD}{table(rows[0], rows[1:])}\n\nAUROC of the classifier that an attack is for:\n\n{table(against[0], against[1:])}\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Score and write."""
+    parser = argparse.ArgumentParser("outside", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/quality/outside.md"))
+    arguments = parser.parse_args(argv)
+    looker = Looker("default")
+    try:
+        scored = [score(source, arguments.folder, looker) for source in SOURCES]
+    finally:
+        looker.close()
+    arguments.out.write_text(page(scored), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
