@@ -91,7 +91,7 @@ class Fixed:
     async def read(self, timeout_s: float | None = None) -> bytes | None:
         return self._pieces.pop(0) if self._pieces else b""
 
-    async def read_all(self, limit: int, timeout_s: float) -> bytes:
+    async def read_all(self, limit: int, timeout_s: float, total_s: float = 0.0) -> bytes:
         return self._data
 
     def listen(self, sink: Callable[[bytes], bool]) -> None:
