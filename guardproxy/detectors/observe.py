@@ -37,11 +37,10 @@ async def observe(
     slow: list[tuple[Guard, Detector, Content]] = []
     for guard in guards:
         detector = detectors[guard.name]
-        shown = _shown(guard, content)
-        if not (exact or detector.inline):
-            shown = replace(shown, matters_from=_lowest(guard))
+        asked = content if exact or detector.inline else replace(content, matters_from=_lowest(guard))
+        shown = _shown(guard, asked)
         if content.read is not None and IMAGE_TEXT in guard.looks_at:
-            slow.append((guard, detector, replace(content, matters_from=shown.matters_from)))
+            slow.append((guard, detector, asked))
         elif not shown.segments:
             observed[guard.name] = ()
         elif detector.inline:

@@ -101,7 +101,7 @@ def teach_student(
     """The student of the encoder in a folder: it hears answers, labelled or not."""
     from guardproxy.detectors.encoder import Encoder
 
-    rows = [*student.thin(heads["harmful_answer"]), *heads[UNLABELLED]]
+    rows = [*linear.spread(heads["harmful_answer"], lambda _: student.MOST_ROWS), *heads[UNLABELLED]]
     audit = student.Audit(Encoder(folder), ngram, joined, log_odds(card.SHIPPED["harmful_answer"]))
     student.teach(audit, rows, out / student.NAME)
 

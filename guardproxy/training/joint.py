@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from guardproxy.detectors.classifiers import Joint
+from guardproxy.detectors.classifiers import Joint, log_odds
 from guardproxy.training.linear import Floats, balance
 from guardproxy.training.rows import Row
 
@@ -54,7 +53,7 @@ def fit(read: Sequence[Read], other_benign: Floats, threshold: float) -> Joint:
     near = (labels == 0) & (given[:, 0] < doubt_from + 1)
     slope, bias = np.polyfit(given[near, 0], both[near], 1) if near.sum() >= _FEW else (1.0, 0.0)
     middle = float(np.median(both[labels == 0]))
-    other_slope, other_bias = _aligned(other_benign, middle, math.log(threshold / (1 - threshold)))
+    other_slope, other_bias = _aligned(other_benign, middle, log_odds(threshold))
     numbers = (*model.coef_[0], model.intercept_[0], doubt_from, max(float(slope), 0.1), bias)
     return Joint(*(round(float(number), 4) for number in (*numbers, other_slope, other_bias)))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,22 @@ def thin(rows: list[Row]) -> list[Row]:
     unique = list(
         {(r.source, r.text[:400], (r.question or "")[:100]): r for r in rows if r.text.strip()}.values()
     )
+    return spread(unique, lambda _source: MAX_ROWS_A_SOURCE)
+
+
+def spread(rows: Sequence[Row], most: Callable[[str], int]) -> list[Row]:
+    """At most so many rows of each source, evenly out of all that it has; sources in the order of their names."""
     kept: list[Row] = []
-    for source in sorted({r.source for r in unique}):
-        own = [r for r in unique if r.source == source]
-        step = max(1.0, len(own) / MAX_ROWS_A_SOURCE)
-        kept.extend(own[int(i * step)] for i in range(min(len(own), MAX_ROWS_A_SOURCE)))
+    for source in sorted({r.source for r in rows}):
+        own = [r for r in rows if r.source == source]
+        step = max(1.0, len(own) / most(source))
+        kept.extend(own[int(i * step)] for i in range(min(len(own), most(source))))
     return kept
+
+
+def beginning(row: Row, length: int) -> Row:
+    """The row with the first characters of its text only."""
+    return replace(row, text=row.text[:length])
 
 
 def with_prefixes(rows: Sequence[Row]) -> list[Row]:
@@ -40,11 +51,7 @@ def with_prefixes(rows: Sequence[Row]) -> list[Row]:
     grown = list(rows)
     for row in rows:
         if row.question is not None:
-            grown += [
-                Row(row.source, row.label, row.text[:n], row.question, row.lang, row.group)
-                for n in PREFIXES
-                if len(row.text) > n + 80
-            ]
+            grown += [beginning(row, n) for n in PREFIXES if len(row.text) > n + 80]
     return grown
 
 

@@ -128,11 +128,12 @@ def _lines(file: Path) -> Iterator[Raw]:
 
 def _assign(source: str, raw: Raw) -> Iterator[tuple[str, Row]]:
     task, prompt, response = raw["task"], str(raw.get("prompt") or ""), raw.get("response")
-    label, lang = int(str(raw.get("label") or 0)), str(raw.get("lang") or "en")
-    group = _group(raw, prompt)
+    lang, group = str(raw.get("lang") or "en"), _group(raw, prompt)
     if task == UNLABELLED:
-        yield UNLABELLED, Row(source, label, str(response), prompt, lang, group)
-    elif task in ("injection", "prompt_harm", "overrefusal"):
+        yield UNLABELLED, Row(source, 0, str(response or ""), prompt, lang, group)
+        return
+    label = int(str(raw["label"]))
+    if task in ("injection", "prompt_harm", "overrefusal"):
         if not (lang in _NO_BENIGN and label == 1) and raw.get("category") not in _MILD:
             yield from _prompt_rows(source, task, Row(source, label, prompt, None, lang, group))
     elif isinstance(response, str):

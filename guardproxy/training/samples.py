@@ -19,7 +19,7 @@ from guardproxy.detectors.encoder import (
     text_input,
 )
 from guardproxy.detectors.wordpiece import Tokens, WordPiece
-from guardproxy.training.linear import apart
+from guardproxy.training.linear import apart, spread
 from guardproxy.training.rows import LICENCES, Row
 
 MAX_ROWS_A_SOURCE = 700
@@ -55,13 +55,7 @@ def thin(rows: Sequence[Row]) -> list[Row]:
             if r.text.strip() and reads(r.text)
         }.values()
     )
-    kept: list[Row] = []
-    for source in sorted({r.source for r in unique}):
-        own = [r for r in unique if r.source == source]
-        most = MORE_ROWS.get(source, MAX_ROWS_A_SOURCE)
-        step = max(1.0, len(own) / most)
-        kept.extend(own[int(i * step)] for i in range(min(len(own), most)))
-    return kept
+    return spread(unique, lambda source: MORE_ROWS.get(source, MAX_ROWS_A_SOURCE))
 
 
 def collect(rows: Mapping[str, Sequence[Row]], held: set[str], tokenizer: WordPiece) -> list[Sample]:

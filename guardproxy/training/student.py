@@ -96,24 +96,12 @@ def listen(encoder: Encoder, rows: Sequence[Row]) -> Lesson:
             continue
         chosen.append(row)
         if len(row.text) > PREFIXES[0] + 80 and rng.random() < _BEGINNINGS:
-            chosen.append(_cut(row, rng.choice(PREFIXES)))
+            chosen.append(linear.beginning(row, rng.choice(PREFIXES)))
     at = HEADS.index("harmful_answer")
     said = [encoder.read_answer(r.question or "", r.text[:WINDOW])[at] for r in chosen]
-    return Lesson([_cut(r, WINDOW) for r in chosen], np.minimum(np.asarray(said, np.float64), MOST))
-
-
-def thin(rows: Sequence[Row]) -> list[Row]:
-    """At most `MOST_ROWS` of each source, spread evenly."""
-    kept: list[Row] = []
-    for source in sorted({r.source for r in rows}):
-        own = [r for r in rows if r.source == source]
-        step = max(1.0, len(own) / MOST_ROWS)
-        kept += [own[int(i * step)] for i in range(min(len(own), MOST_ROWS))]
-    return kept
-
-
-def _cut(row: Row, length: int) -> Row:
-    return Row(row.source, row.label, row.text[:length], row.question, row.lang, row.group)
+    return Lesson(
+        [linear.beginning(r, WINDOW) for r in chosen], np.minimum(np.asarray(said, np.float64), MOST)
+    )
 
 
 def _fit(features: Any, logits: Floats) -> tuple[Floats, float]:

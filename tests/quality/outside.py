@@ -1,4 +1,4 @@
-"""Writes docs/quality/outside.md: the default policy on sets that nothing here was made, tuned or chosen with.
+"""Writes docs/quality/outside.md: the default policy on sets that nothing here was trained on.
 
 python -m tests.quality.outside FOLDER [--out docs/quality/outside.md]
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from guardproxy.commands.looking import Case, Looker
 from guardproxy.core.verdict import Action, Stage
+from guardproxy.training.card import auroc
 from tests.quality.figures import share, table
 
 LOOKED_AT = ("jailbreak", "harmful_request")
@@ -79,17 +80,12 @@ SOURCES = (
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A source's rows: the highest score of each classifier, and whether the policy stops it."""
+    """A source's rows: the highest score of each classifier; how many each stops, and `any` guard."""
 
     source: Source
     scores: dict[str, list[float]]
     stopped: dict[str, int]
     n: int
-
-    @property
-    def blocked(self) -> int:
-        """Rows that are stopped, by whatever guard."""
-        return self.stopped["any"]
 
 
 def score(source: Source, folder: Path, looker: Looker) -> Scored:
@@ -113,14 +109,6 @@ def score(source: Source, folder: Path, looker: Looker) -> Scored:
     return Scored(source, scores, stopped, len(texts))
 
 
-def auroc(harmful: Sequence[float], benign: Sequence[float]) -> float:
-    """Chance that a harmful row scores above a benign one (Hanley and McNeil, 1982)."""
-    below = np.searchsorted(np.sort(benign), harmful, "left") + np.searchsorted(
-        np.sort(benign), harmful, "right"
-    )
-    return float(below.mean() / 2 / len(benign))
-
-
 HEAD = """# The default policy on sets from outside
 
 Written by `python -m tests.quality.outside FOLDER` (its first lines say what FOLDER holds). Nothing here was trained on these
@@ -134,13 +122,15 @@ def page(scored: Sequence[Scored]) -> str:
     rows = [["set", "licence", "what it is", "n", "stopped", "by `jailbreak`", "by `harmful_request`"]]
     for s in scored:
         by = [share(s.stopped[name], s.n) for name in LOOKED_AT]
-        rows.append([s.source.name, s.source.licence, s.source.what, str(s.n), share(s.blocked, s.n), *by])
+        rows.append(
+            [s.source.name, s.source.licence, s.source.what, str(s.n), share(s.stopped["any"], s.n), *by]
+        )
     benign = [s for s in scored if s.source.detector is None]
     against = [["attacks", *(f"against {s.source.name}" for s in benign)]]
     for s in scored:
         if s.source.detector is not None:
             name = s.source.detector
-            own = [f"{auroc(s.scores[name], b.scores[name]):.3f}" for b in benign]
+            own = [f"{auroc(np.asarray(s.scores[name]), np.asarray(b.scores[name])):.3f}" for b in benign]
             against.append([f"{s.source.name} (`{name}`)", *own])
     return f"{HEAD}{table(rows[0], rows[1:])}\n\nAUROC of the classifier that an attack is for:\n\n{table(against[0], against[1:])}\n"
 
