@@ -112,7 +112,7 @@ def score(source: Source, folder: Path, looker: Looker) -> Scored:
 HEAD = """# The default policy on sets from outside
 
 Written by `python -m tests.quality.outside FOLDER` (its first lines say what FOLDER holds). Nothing here was trained on these
-sets; thresholds follow [audit.md](audit.md). They were looked at once to compare two trainings. Only the input side; English but for some rows of NotInject. Shares with Wilson 95 % intervals.
+sets; thresholds follow [audit.md](audit.md). They were looked at to compare two trainings, of which the one that stops less was kept. Only the input side; English but for some rows of NotInject. Shares with Wilson 95 % intervals.
 
 """
 
