@@ -226,7 +226,7 @@ class Outward:
     @property
     def cuts(self) -> int:
         """Choices that were cut."""
-        return sum(g.state is State.CUT for g in self.gates.values())
+        return len(self.cut_choices)
 
     @property
     def cut_choices(self) -> list[int]:
@@ -236,7 +236,7 @@ class Outward:
     @property
     def exposed(self) -> list[int]:
         """Characters of each choice that was cut which had been released by then."""
-        return [gate.released for gate in self.gates.values() if gate.state is State.CUT]
+        return [self.gates[index].released for index in self.cut_choices]
 
     @property
     def is_told(self) -> bool:
@@ -255,7 +255,8 @@ class Outward:
 
     def unjudged(self) -> set[str]:
         """Channels that carried text and that no guard looks at."""
-        return set().union(*(g.unjudged for g in self.gates.values()))
+        gates = tuple(self.gates.values())
+        return gates[0].unjudged if len(gates) == 1 else set().union(*(g.unjudged for g in gates))
 
     def close(self) -> None:
         """Stop judging; what is held stays held."""

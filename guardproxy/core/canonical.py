@@ -137,7 +137,7 @@ def join_texts(request: Request) -> Request:
 
     Templates join them, some without a space: what they would make of two was judged by nobody.
     """
-    if all(_stand_alone(m.parts) for m in request.messages):
+    if all(len(m.parts) < 2 or _stand_alone(m.parts) for m in request.messages):
         return request
     return request.with_messages(tuple(replace(m, parts=tuple(_joined(m))) for m in request.messages))
 

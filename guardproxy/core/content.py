@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from guardproxy.core.callids import judged_id
+from guardproxy.core.value import value
 
 JsonScalar = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextPart:
     """A piece of text in a message.
 
@@ -22,7 +23,7 @@ class TextPart:
     place: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadText:
     """A line of text that was read in a picture.
 
@@ -38,7 +39,7 @@ class ReadText:
     confidence: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImagePart:
     """A picture in a message.
 
@@ -68,7 +69,7 @@ class ImagePart:
 Part = TextPart | ImagePart
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCall:
     """A call of a tool that an assistant turn made. `arguments` is JSON text, as sent."""
 
@@ -77,7 +78,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """One turn. `role` is `system`, `user`, `assistant` or `tool` (a developer's is `system`)."""
 
@@ -89,7 +90,7 @@ class Message:
     tool_call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tool:
     """A function the model may call. `parameters` is its JSON Schema as JSON text."""
 
@@ -100,7 +101,7 @@ class Tool:
     strict: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Segment:
     """A piece of text or an image, with where it stands.
 
@@ -120,7 +121,7 @@ class Segment:
     turn: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """One request on its way to the model, parsed, bounded and free of unknown fields.
 

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from guardproxy.core.grid import Grid
 from guardproxy.core.policy import GateMode
 from guardproxy.core.redact import merge_spans
+from guardproxy.core.value import value
 from guardproxy.core.verdict import Action, Finding, Verdict
 
 LOOKBACK = 2048
@@ -58,7 +59,7 @@ def channel_of(lane: str) -> str:
     return lane.partition("#")[0]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Window:
     """Text to be judged.
 

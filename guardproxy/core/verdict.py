@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, IntEnum
+
+from guardproxy.core.value import value
 
 
 class Stage(Enum):
@@ -28,7 +29,7 @@ class Action(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Span:
     """Half-open range of characters `[start, end)` in the text of a segment or channel."""
 
@@ -40,7 +41,7 @@ class Span:
             raise ValueError(f"span must satisfy 0 <= start <= end, got [{self.start}, {self.end})")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """One observation of a detector. No decision.
 
@@ -63,7 +64,7 @@ class Finding:
             raise ValueError(f"{self.detector}: score must be in [0, 1], got {self.score}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failure:
     """A detector gave no answer. Never "safe".
 
@@ -78,7 +79,7 @@ class Failure:
 Observation = Sequence[Finding] | Failure
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GuardVerdict:
     """What one guard contributed: the action taken and the one enforce mode would have taken."""
 
@@ -89,7 +90,7 @@ class GuardVerdict:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """A policy's answer about some content.
 

@@ -9,6 +9,7 @@ from secrets import token_hex
 from typing import Protocol, TypeVar
 
 from guardproxy.core.content import Segment
+from guardproxy.core.value import value
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors.backends import Backends
 from guardproxy.detectors.offload import Offload
@@ -17,7 +18,7 @@ Memo = dict[object, object]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Content:
     """What a detector is asked to look at.
 

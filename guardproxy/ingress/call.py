@@ -46,6 +46,7 @@ class Call(RequestResponseCycle):
         self.method = method
         self.path = path
         self.headers: Headers = connection.headers
+        self._firsts = dict(reversed(connection.headers))
         self.task: asyncio.Task[None] | None = None
         super().__init__(
             scope=cast("Any", None),
@@ -77,10 +78,7 @@ class Call(RequestResponseCycle):
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that (lower-case) name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self._firsts.get(name)
 
     def text_header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name, as text."""
