@@ -26,7 +26,7 @@ LABEL org.opencontainers.image.title="guardproxy" \
       org.opencontainers.image.description="Guardrail proxy for vision-language models: OpenAI-compatible, in front of vLLM" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-SA-4.0"
 COPY --from=build /opt/guardproxy /opt/guardproxy
 COPY policies /etc/guardproxy/policies
 # Only that a volume for the audit record belongs to the user; without one nothing is written there.

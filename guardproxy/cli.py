@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--student", action="store_true", help="only make the student of the shipped encoder anew"
     )
+    train.add_argument(
+        "--glosses", action="store_true", help="only make the glossaries; ROWS are EDICT, CC-CEDICT"
+    )
     train.set_defaults(run=_train)
     return parser
 
@@ -281,8 +284,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from guardproxy.training import command
+    from guardproxy.training import command, glossary
 
+    if arguments.glosses:
+        return glossary.run(arguments.rows, arguments.out)
     if arguments.student:
         return command.run_student(arguments.rows, arguments.out)
     return command.run(arguments.rows, arguments.out, arguments.encoder)

@@ -1,6 +1,6 @@
 """The four embedded classifiers: `jailbreak`, `harmful_request`, `harmful_answer`, `refusal`.
 
-An n-gram model answers what is clear in a tenth of a millisecond; what it doubts, and is in Latin script, a
+An n-gram model answers what is clear in a tenth of a millisecond; what it doubts, and can be read, a
 small encoder reads too, in a thread, where a reading could bring it to the guard's threshold. Of answers a student
 foretells that: n-gram weights that were fitted to the encoder's own logits. What all of them miss says the model card
 beside the weights.
@@ -21,7 +21,14 @@ import numpy as np
 
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors.base import Content, Detector, Memo, Resources
-from guardproxy.detectors.encoder import HEADS, MAX_MIDDLE, MOST, Encoder, Logits, middle_pieces, reads
+from guardproxy.detectors.encoder import (
+    HEADS,
+    MAX_MIDDLE,
+    Encoder,
+    Logits,
+    middle_pieces,
+)
+from guardproxy.detectors.glosses import LATIN, OTHER, script
 from guardproxy.detectors.joined import judged_texts
 from guardproxy.detectors.ngram import MAX_REMEMBERED, NgramModel, logistic
 from guardproxy.detectors.offload import Offload
@@ -33,41 +40,66 @@ REFUSAL_CHARS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Joint:
-    """How a classifier's n-gram logit and the encoder's are added up; fitted on sources kept apart.
+class Sum:
+    """How an n-gram model's calibrated logit and the encoder's, of the head of the same name, are added up.
 
     Attributes:
-        ngram: Weight of the n-gram model's calibrated logit.
-        encoder: Weight of the encoder's head of the same name.
+        ngram: Weight of the former.
+        encoder: Weight of the latter.
         bias: Added.
-        doubt_from: N-gram logit below which the encoder is not asked.
-        alone_slope: Below it: how the sum mostly follows from the n-gram logit alone.
-        alone_bias: As above.
-        other_slope: For a text in another script than Latin: of the n-gram logit, so that one threshold means
-            like shares of false stops in both.
-        other_bias: As above.
+        most: No logit of the encoder counts for more: what an n-gram logit cannot reach with this, no reading will.
     """
 
     ngram: float
     encoder: float
     bias: float
+    most: float
+
+    def of(self, ngram: float, encoder: float) -> float:
+        """The log-odds by both models."""
+        return self.bias + self.ngram * ngram + self.encoder * min(encoder, self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """What is made of both models' logits by one classifier; fitted on sources kept apart.
+
+    Attributes:
+        sums: For each script that the encoder reads.
+        doubt_from: N-gram logit of a Latin text below which the encoder is not asked.
+        alone_slope: Below it: how the sum mostly follows from the n-gram logit alone.
+        alone_bias: As above.
+        other_slope: For a text that is not read, in another script than Latin: of the n-gram logit, so that one
+            threshold means like shares of false stops in both.
+        other_bias: As above.
+    """
+
+    sums: Mapping[str, Sum]
     doubt_from: float
     alone_slope: float
     alone_bias: float
     other_slope: float
     other_bias: float
 
-    def both(self, ngram: float, encoder: float) -> float:
+    @classmethod
+    def load(cls, path: Path, name: str) -> Joint:
+        """One classifier's, out of `encoder.json`."""
+        stated = json.loads(path.read_text("utf-8"))[name]
+        return cls(**stated | {"sums": {script: Sum(**one) for script, one in stated["sums"].items()}})
+
+    def both(self, script: str, ngram: float, encoder: float) -> float:
         """The log-odds by both models."""
-        return self.bias + self.ngram * ngram + self.encoder * min(encoder, MOST)
+        return self.sums[script].of(ngram, encoder)
 
-    def alone(self, ngram: float) -> float:
-        """The log-odds where the n-gram model is sure that there is nothing."""
-        return self.alone_bias + self.alone_slope * ngram
-
-    def other(self, ngram: float) -> float:
-        """The log-odds of a text that the encoder cannot read."""
+    def unread(self, script: str, ngram: float) -> float:
+        """The log-odds by n-grams alone."""
+        if script == LATIN:
+            return self.alone_bias + self.alone_slope * ngram
         return self.other_bias + self.other_slope * ngram
+
+    def is_clear(self, script: str, ngram: float) -> bool:
+        """Whether there is nothing to read: the n-gram model is sure, or the encoder cannot."""
+        return script == OTHER or (script == LATIN and ngram < self.doubt_from)
 
 
 @cache
@@ -88,7 +120,7 @@ def _encoder() -> Encoder:
 
 @cache
 def _joint(name: str) -> Joint:
-    return Joint(**json.loads((WEIGHTS / "encoder.json").read_text("utf-8"))[name])
+    return Joint.load(WEIGHTS / "encoder.json", name)
 
 
 def _read_text(text: str) -> Logits:
@@ -175,20 +207,19 @@ class _Classifier:
             return known
         ngram = self._model.logit(asked.text, asked.question, asked.memo)
         read = await self._read(asked, content)
-        return self._joint.both(ngram, float(read[HEADS.index(self.name)]))
+        return self._joint.both(script(asked.text), ngram, float(read[HEADS.index(self.name)]))
 
     def _unread(self, asked: _Asked) -> float | None:
         """The log-odds where the encoder need not be asked: it cannot read the text, or nothing it says decides."""
-        joint = self._joint
+        joint, written_in = self._joint, script(asked.text)
         ngram = self._model.logit(asked.text, asked.question, asked.memo)
-        if not reads(asked.text):
-            return joint.other(ngram)
-        if ngram < joint.doubt_from or not self._is_read:
-            return joint.alone(ngram)
-        highest = joint.both(ngram, MOST)
-        if highest >= asked.matters_from > -math.inf:
-            highest = joint.both(ngram, self._most(asked))
-        return min(joint.alone(ngram), highest) if highest < asked.matters_from else None
+        unread = joint.unread(written_in, ngram)
+        if not self._is_read or joint.is_clear(written_in, ngram):
+            return unread
+        highest = joint.both(written_in, ngram, math.inf)
+        if highest >= asked.matters_from > -math.inf and written_in == LATIN:
+            highest = joint.both(written_in, ngram, self._most(asked))
+        return min(unread, highest) if highest < asked.matters_from else None
 
     def _finding(self, asked: _Asked, logit: float) -> Finding:
         return Finding(self.name, self.name, logistic(logit - asked.shared), asked.place)
@@ -200,8 +231,8 @@ class _Classifier:
         raise NotImplementedError
 
     def _most(self, _asked: _Asked) -> float:
-        """The highest logit to expect of the encoder."""
-        return MOST
+        """The highest logit to expect of the encoder, for a text in Latin script."""
+        return math.inf
 
 
 def log_odds(probability: float) -> float:
@@ -226,9 +257,9 @@ class TextClassifier(_Classifier):
         return await _once(content.memo, ("text", asked.text), self._offload, partial(_read_text, asked.text))
 
 
-FIRST_READ = 48
+FIRST_READ = 36
 """Characters of a streamed answer from which on it is read again whenever it has doubled: a reading costs a hundred
-times what the n-grams cost, and judges all that was said so far."""
+times what the n-grams cost, and judges all that was said so far. From 36 the fourth falls before the 400th character."""
 
 
 def has_doubled(before: int, length: int) -> bool:

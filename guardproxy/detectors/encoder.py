@@ -1,7 +1,8 @@
 """The small encoder: MiniLM-L6 with four heads, in eight bits, run by ONNX Runtime; one text a run.
 
-A batch mate or padding would change an eight-bit model's scores, so there are none. It reads Latin script:
-its vocabulary holds too few kanji, and the n-gram models judge the rest.
+A batch mate or padding would change an eight-bit model's scores, so there are none. It reads Latin script. Its
+vocabulary holds too few kanji: Japanese and Chinese it reads by the glosses of their words (`glosses.py`), and the
+n-gram models judge the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from guardproxy.detectors.glosses import OTHER, legible, script
 from guardproxy.detectors.wordpiece import Tokens, WordPiece
 
 HEADS = ("jailbreak", "harmful_request", "harmful_answer", "refusal")
@@ -22,9 +24,6 @@ TEXT_TOKENS = 96
 QUESTION_TOKENS = 48
 ANSWER_TOKENS = 112
 REFUSAL_TOKENS = 64
-MOST = 4.25
-"""No logit counts for more: labels were smoothed in training, so one harmful text in a hundred lies above. What an
-n-gram logit cannot reach with this, no reading will."""
 MAX_CHARS = 6000
 """Of a text that is cut into tokens."""
 MAX_MIDDLE = 4
@@ -33,22 +32,13 @@ PIECE = 360
 """Characters; about as many tokens as fit."""
 PIECE_STEP = 280
 _CLS, _SEP = 101, 102
-_LATIN_SHARE = 0.7
-_LATIN_END = 0x250
 
 Logits = npt.NDArray[np.float32]
 
 
 def reads(text: str) -> bool:
-    """Whether a text is in a script that the encoder knows: seven of ten letters are Latin."""
-    if text.isascii():
-        return True
-    letters = latin = 0
-    for character in text[:MAX_CHARS]:
-        if character.isalpha():
-            letters += 1
-            latin += ord(character) < _LATIN_END
-    return letters == 0 or latin / letters > _LATIN_SHARE
+    """Whether the encoder can read a text: in Latin script, or a language that it reads by its glosses."""
+    return script(text) != OTHER
 
 
 def text_input(pieces: Tokens, limit: int = TEXT_TOKENS) -> tuple[Tokens, int]:
@@ -63,7 +53,8 @@ def pair_input(question: Tokens, answer: Tokens) -> tuple[Tokens, int]:
 
 
 def middle_pieces(text: str) -> list[str]:
-    """Overlapping pieces of a long text, in its order, head and tail left out."""
+    """Overlapping pieces of a long text as it is read, in its order, head and tail left out."""
+    text = legible(text)
     return [text[at : at + PIECE] for at in range(PIECE_STEP, max(len(text) - PIECE, 0), PIECE_STEP)]
 
 
@@ -92,7 +83,7 @@ class Encoder:
         return sha256(self._path.read_bytes()).hexdigest()[:12]
 
     def _pieces(self, text: str) -> Tokens:
-        return self._tokenizer.pieces(text[:MAX_CHARS])
+        return self._tokenizer.pieces(legible(text[:MAX_CHARS]))
 
     def _run(self, given: tuple[Tokens, int]) -> Logits:
         ids, answer_at = given

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from guardproxy.detectors.encoder import reads
+from guardproxy.detectors.glosses import LATIN, script
 from guardproxy.detectors.ngram import NgramModel
 from guardproxy.detectors.wordpiece import Tokens, WordPiece
 
@@ -97,7 +97,7 @@ class Headings:
     def logit(self, text: str) -> float:
         """Log-odds that a text of some dozen words asks for harm."""
         ngrams = self._ngrams.logit(asked_for(text))
-        if not reads(text):
+        if script(text) != LATIN:
             return ALONE_WEIGHT * ngrams + ALONE_BIAS
         return self.encoded(text) + NGRAM_WEIGHT * ngrams + BIAS
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from guardproxy.detectors.classifiers import WEIGHTS, Joint, has_doubled, log_odds
 from guardproxy.detectors.encoder import reads as is_read
+from guardproxy.detectors.glosses import LATIN, OTHER, script
 from guardproxy.detectors.ngram import NgramModel, logistic, save
 from guardproxy.errors import SettingsError
 from guardproxy.training import card, joint, linear, streaming, student
@@ -88,10 +89,10 @@ def run(rows: Sequence[Path], out: Path, encoder: Path | None = None, own: Seque
 
 def run_student(rows: Sequence[Path], out: Path) -> int:
     """Make the student of the shipped encoder anew, and nothing else; returns the exit code."""
-    shipped = json.loads((WEIGHTS / "encoder.json").read_text("utf-8"))["harmful_answer"]
+    shipped = Joint.load(WEIGHTS / "encoder.json", "harmful_answer")
     out.mkdir(parents=True, exist_ok=True)
     ngram = NgramModel.load(WEIGHTS / "harmful_answer.npz")
-    teach_student(read(rows), WEIGHTS, ngram, Joint(**shipped), out)
+    teach_student(read(rows), WEIGHTS, ngram, shipped, out)
     return 0
 
 
@@ -187,8 +188,8 @@ def report(
         )
         if reads and head in JOINED:
             learnt = [r for r in reads[head] if r.row.source in LICENCES]
-            other = np.asarray([not is_read(r.text) and r.label == 0 for r in own.rows])
-            joints[head] = joint.fit(learnt, own.logits[other], card.SHIPPED[head])
+            other = np.asarray([script(r.text) != LATIN and r.label == 0 for r in own.rows])
+            joints[head] = joint.fit(learnt, own.logits[other], card.SHIPPED[head], joint.MOST[head])
         judged.append(_judged(head, own, joints.get(head), reads.get(head, ())))
     if joints:
         stated = {head: asdict(one) for head, one in joints.items()}
@@ -219,11 +220,11 @@ def _streams(own: Fitted, joined: Joint, folder: Path) -> str:
         logit = ngram.logit(text, question)
         if before is None or before == 0:
             stands.clear()
-        if logit < joined.doubt_from:
-            return logistic(joined.alone(logit))
+        if joined.is_clear(LATIN, logit):
+            return logistic(joined.unread(LATIN, logit))
         if "read" not in stands or before is None or has_doubled(before, len(text)):
             stands["read"] = float(encoder.read_answer(question, text)[ENCODED.index("harmful_answer")])
-        return logistic(joined.both(logit, stands["read"]))
+        return logistic(joined.both(LATIN, logit, stands["read"]))
 
     return streaming.measure(own.learn, score, card.SHIPPED["harmful_answer"])
 
@@ -237,7 +238,9 @@ def _judged(head: str, own: Fitted, joined: Joint | None, reads: Sequence[Read])
     rest = [i for i, row in enumerate(own.rows) if not is_read(row.text)]
     rows = [*(r.row for r in reads), *(own.rows[i] for i in rest)]
     ngram = np.asarray([*(r.ngram for r in reads), *(own.logits[i] for i in rest)])
-    default = np.concatenate((joint.logits(joined, reads), [joined.other(own.logits[i]) for i in rest]))
+    default = np.concatenate(
+        (joint.logits(joined, reads), [joined.unread(OTHER, own.logits[i]) for i in rest])
+    )
     return Judged(head, rows, _probability(default), _probability(ngram), threshold)
 
 

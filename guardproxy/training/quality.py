@@ -293,13 +293,13 @@ _INTRODUCTION = """# Quality of the embedded audit
 Written by `guardproxy train` (see [training.md](../training.md) for the command). **Every figure is for rows of a source
 that the scoring models had not seen**; rows of other sources that share a group or a question with them were kept
 out too. `default` is what is shipped: the n-gram model answers what is clear, the encoder reads the rest if it
-is in Latin script. Intervals are 95 %: Wilson for rates, bootstrap over groups for AUROC. AUROC compares a
+is in Latin script, and all Japanese and Chinese by their glosses. Intervals are 95 %: Wilson for rates, bootstrap over groups for AUROC. AUROC compares a
 source's rows with all rows of the other label where the source has fewer than 20 of them. Recall "at 1 % of all
 benign" uses one threshold for all sources.
 
 How the models were kept apart: the n-gram models in eight folds of whole sources; the encoder in two halves of the
 sources, so that what is judged here learnt from about half of what the shipped one did. red_instruct and s_labs are in
 both halves and have no encoder figure. The sources marked "not learnt from" were read by the shipped encoder itself.
-At most 250 rows of each source and label are read by the encoder; Japanese and Chinese rows are all there.
+At most 250 rows of each source, label and language are read by the encoder; what it cannot read is all there.
 Own rows (`own_*`) are ours and of one style: being kept out by file, they say little about other people's sentences.
 """

@@ -19,7 +19,7 @@ HALVES = (
 """Each is kept out of one encoder that is trained only to be judged on it. red_instruct and s_labs are in both:
 without them too little would be left to learn from, so no figure of theirs is given."""
 MOST = 250
-"""Rows of one source and label that are read: one text a run takes its time."""
+"""Rows of one source, label and language that are read: one text a run takes its time."""
 
 
 def read_rows(
@@ -40,10 +40,14 @@ def read_rows(
 
 def _sample(places: Sequence[int], rows: Sequence[Row]) -> Iterator[int]:
     rng = random.Random(3)
-    kinds = sorted({(rows[i].source, rows[i].label) for i in places})
+    kinds = sorted({_kind(rows[i]) for i in places})
     for kind in kinds:
-        own = [i for i in places if (rows[i].source, rows[i].label) == kind]
+        own = [i for i in places if _kind(rows[i]) == kind]
         yield from own if len(own) <= MOST else sorted(rng.sample(own, MOST))
+
+
+def _kind(row: Row) -> tuple[str, int, str]:
+    return row.source, row.label, row.lang
 
 
 def _read(encoder: Encoder, head: str, row: Row) -> Logits:

@@ -18,6 +18,7 @@ from guardproxy.detectors.encoder import (
     reads,
     text_input,
 )
+from guardproxy.detectors.glosses import legible
 from guardproxy.detectors.wordpiece import Tokens, WordPiece
 from guardproxy.training.linear import apart, spread
 from guardproxy.training.rows import LICENCES, Row
@@ -71,8 +72,8 @@ def collect(rows: Mapping[str, Sequence[Row]], held: set[str], tokenizer: WordPi
             labels[index], weights[index] = row.label, weight
     samples = []
     for (text, question, is_refusal), (labels, weights) in found.items():
-        asked = None if question is None else tokenizer.pieces(question)
-        samples.append(Sample(tokenizer.pieces(text), asked, is_refusal, labels, weights))
+        asked = None if question is None else tokenizer.pieces(legible(question))
+        samples.append(Sample(tokenizer.pieces(legible(text)), asked, is_refusal, labels, weights))
     return samples
 
 

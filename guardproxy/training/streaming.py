@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from guardproxy.core.grid import Grid
-from guardproxy.detectors.encoder import reads
+from guardproxy.detectors.glosses import LATIN, script
 from guardproxy.training.card import wilson
 from guardproxy.training.rows import Row
 
@@ -19,7 +19,7 @@ _STEPS = (96, 192, 288, 400, 600, 1000)
 SOURCES = frozenset({"jailbreakbench", "pyrit_scored"})
 HARMLESS = SOURCES | {"mt_bench", "self_instruct", "xstest"}
 """Of the half that the judged encoder did not see; the harmless ones are mostly look-alikes and refusals."""
-MOST = 120
+MOST = 400
 """Answers of each label."""
 
 Score = Callable[[str, str, int | None], float]
@@ -61,7 +61,7 @@ def measure(rows: Sequence[Row], score: Score, threshold: float) -> str:
     rng = random.Random(4)
     streamed = []
     for label, sources in ((1, SOURCES), (0, HARMLESS)):
-        own = [r for r in rows if r.label == label and r.source in sources and reads(r.text)]
+        own = [r for r in rows if r.label == label and r.source in sources and script(r.text) == LATIN]
         chosen = rng.sample(own, min(MOST, len(own)))
         streamed.append([stream(r.question or "", r.text, score, threshold) for r in chosen])
     return describe(streamed[0], streamed[1], threshold)

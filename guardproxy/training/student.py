@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from guardproxy.detectors.classifiers import Joint
-from guardproxy.detectors.encoder import HEADS, MOST, Encoder, reads
+from guardproxy.detectors.encoder import HEADS, Encoder
+from guardproxy.detectors.glosses import LATIN, script
 from guardproxy.detectors.ngram import WINDOW, NgramModel, save
 from guardproxy.training import linear
 from guardproxy.training.linear import PREFIXES, SEED, Floats
@@ -58,7 +59,7 @@ class Audit:
 
     def stops(self, row: Row, logit: float) -> bool:
         """Whether it stops an answer of which the encoder says this."""
-        return self.joint.both(self.ngram.logit(row.text, row.question), logit) >= self.threshold
+        return self.joint.both(LATIN, self.ngram.logit(row.text, row.question), logit) >= self.threshold
 
 
 def teach(audit: Audit, rows: Sequence[Row], path: Path) -> float:
@@ -72,12 +73,14 @@ def teach(audit: Audit, rows: Sequence[Row], path: Path) -> float:
     Returns:
         The share of the teacher's variance that is foretold on sources kept apart.
     """
-    lesson = listen(audit.encoder, [r for r in rows if r.source in LICENCES])
+    lesson = listen(audit.encoder, [r for r in rows if r.source in LICENCES], audit.joint.sums[LATIN].most)
     features = linear.matrix(lesson.rows)
     told = _held_out(features, lesson)
     missing = lesson.logits - told
     is_hit = np.asarray([audit.stops(r, said) for r, said in zip(lesson.rows, lesson.logits, strict=True)])
-    margin = float(np.quantile(missing[is_hit], 1 - EXCEEDED)) if is_hit.any() else MOST
+    margin = (
+        float(np.quantile(missing[is_hit], 1 - EXCEEDED)) if is_hit.any() else audit.joint.sums[LATIN].most
+    )
     weights, bias = _fit(features, lesson.logits)
     save(path, weights, bias, (1.0, margin))
     share = 1 - float(missing.var() / lesson.logits.var())
@@ -87,12 +90,12 @@ def teach(audit: Audit, rows: Sequence[Row], path: Path) -> float:
     return share
 
 
-def listen(encoder: Encoder, rows: Sequence[Row]) -> Lesson:
-    """What the encoder says of the answers it can read, and of some of their beginnings."""
+def listen(encoder: Encoder, rows: Sequence[Row], most: float) -> Lesson:
+    """What the encoder says of the answers it can read, `most` at most, and of some of their beginnings."""
     rng = random.Random(SEED)
     chosen: list[Row] = []
     for row in rows:
-        if not (row.text.strip() and reads(row.text)):
+        if not (row.text.strip() and script(row.text) == LATIN):
             continue
         chosen.append(row)
         if len(row.text) > PREFIXES[0] + 80 and rng.random() < _BEGINNINGS:
@@ -100,7 +103,7 @@ def listen(encoder: Encoder, rows: Sequence[Row]) -> Lesson:
     at = HEADS.index("harmful_answer")
     said = [encoder.read_answer(r.question or "", r.text[:WINDOW])[at] for r in chosen]
     return Lesson(
-        [linear.beginning(r, WINDOW) for r in chosen], np.minimum(np.asarray(said, np.float64), MOST)
+        [linear.beginning(r, WINDOW) for r in chosen], np.minimum(np.asarray(said, np.float64), most)
     )
 
 

@@ -3,6 +3,8 @@
 python -m tests.quality.outside FOLDER [--out docs/quality/outside.md]
 
 FOLDER holds clones of github.com/leolee99/PIGuard, bertiev/SimpleSafetyTests and HumanCompatibleAI/tensor-trust-data.
+The Japanese rows stand beside this file: 40 prompts of SimpleSafetyTests, and 60 of NotInject and WildGuardTest (look-alikes, and
+everyday ones), translated by us.
 """
 
 from __future__ import annotations
@@ -64,6 +66,14 @@ def _tensor_trust(kind: str) -> Callable[[Path], Iterator[str]]:
     return read
 
 
+def _japanese(kind: str) -> Callable[[Path], Iterator[str]]:
+    def read(_folder: Path) -> Iterator[str]:
+        with Path(__file__).with_name("outside_ja.jsonl").open(encoding="utf-8") as lines:
+            yield from (row["prompt"] for row in map(json.loads, lines) if row["set"] == kind)
+
+    return read
+
+
 def _json(path: Path) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = json.loads(path.read_text("utf-8"))
     return rows
@@ -75,6 +85,9 @@ SOURCES = (
     Source("SimpleSafetyTests", "CC BY 4.0", "harmful_request", "requests for harm", _simple),
     Source("Tensor Trust, hijacking", "CC BY", "jailbreak", "prompt injections by players", _tensor_trust("hijacking")),
     Source("Tensor Trust, extraction", "CC BY", "jailbreak", "prompt injections by players", _tensor_trust("extraction")),
+    Source("Japanese look-alikes", "MIT, ODC-BY", None, "harmless, with words of harm or injections", _japanese("look-alikes")),
+    Source("Japanese everyday", "MIT, ODC-BY", None, "harmless", _japanese("everyday")),
+    Source("SimpleSafetyTests in Japanese", "CC BY 4.0", "harmful_request", "requests for harm", _japanese("SimpleSafetyTests")),
 )  # fmt: skip
 
 
@@ -112,7 +125,7 @@ def score(source: Source, folder: Path, looker: Looker) -> Scored:
 HEAD = """# The default policy on sets from outside
 
 Written by `python -m tests.quality.outside FOLDER` (its first lines say what FOLDER holds). Nothing here was trained on these
-sets; thresholds follow [audit.md](audit.md). They were looked at to compare two trainings, of which the one that stops less was kept. Only the input side; English but for some rows of NotInject. Shares with Wilson 95 % intervals.
+sets; thresholds follow [audit.md](audit.md). They were looked at to compare trainings, of which the one that stops less was kept. Only the input side. The Japanese rows are our translations. Shares with Wilson 95 % intervals.
 
 """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guardproxy.detectors.classifiers import Sum
 from guardproxy.training import joint, quality
 from guardproxy.training.joint import Read
 from guardproxy.training.rows import Row
@@ -57,18 +58,40 @@ def test_the_page_tells_language_source_threshold_and_plot(tmp_path: Path) -> No
     assert (tmp_path / "audit-jailbreak.png").stat().st_size > 5000
 
 
-def test_joining_leans_on_the_model_that_knows() -> None:
+def test_joining_leaves_the_ngrams_their_least_weight() -> None:
     rng = np.random.default_rng(3)
     reads = [
         Read(Row("xstest", i % 2, "t", None, "en"), rng.normal(), float(2 * (i % 2) - 1 + rng.normal() / 2))
         for i in range(200)
     ]
     other = rng.normal(size=500)
-    fitted = joint.fit(reads, other, 0.9)
-    assert fitted.encoder > 2 * abs(fitted.ngram)
+    fitted = joint.fit(reads, other, 0.9, 4.0)
+    assert fitted.sums["latin"].ngram == pytest.approx(joint.LEAST_NGRAM * fitted.sums["latin"].encoder, rel=1e-3)
+    assert fitted.sums["latin"].encoder > 1
     logits = joint.logits(fitted, reads)
     below = [i for i, r in enumerate(reads) if r.ngram < fitted.doubt_from]
     assert below
-    assert all(logits[i] == fitted.alone(reads[i].ngram) for i in below)
-    reached = sum(fitted.other(logit) >= np.log(9) for logit in other)
+    assert all(logits[i] == fitted.unread("latin", reads[i].ngram) for i in below)
+    reached = sum(fitted.unread("other", logit) >= np.log(9) for logit in other)
     assert 1 <= reached <= 6
+
+
+def test_glossed_texts_have_weights_of_their_own_and_few_benign_ones_reach_the_threshold() -> None:
+    rng = np.random.default_rng(3)
+    latin = [Read(Row("xstest", i % 2, "t", None, "en"), rng.normal(), 0.0) for i in range(60)]
+    glossed = [
+        Read(
+            Row("own_rows", i % 2, "これは", None, "ja"),
+            rng.normal(),
+            float(8 * (i % 2) - 4 + 3 * rng.normal()),
+        )
+        for i in range(400)
+    ]
+    fitted = joint.fit([*latin, *glossed], rng.normal(size=500), 0.9, 8.0)
+    assert fitted.sums["ja"].encoder > abs(fitted.sums["ja"].ngram)
+    sums = joint.logits(fitted, glossed)
+    benign = np.asarray([r.row.label == 0 for r in glossed])
+    assert (sums[benign] >= np.log(9)).mean() <= 0.011
+    assert (sums[~benign] >= np.log(9)).mean() > 0.3
+    few = joint.fit([*latin, *glossed[:9]], rng.normal(size=500), 0.9, 8.0)
+    assert few.sums["ja"] == few.sums["zh"] == Sum(few.other_slope, 0.0, few.other_bias, 8.0)

@@ -11,7 +11,6 @@ import pytest
 
 from guardproxy.detectors import classifiers
 from guardproxy.detectors.classifiers import Joint
-from guardproxy.detectors.encoder import MOST
 from guardproxy.detectors.ngram import BUCKETS, NgramModel, features
 from guardproxy.errors import SettingsError
 from guardproxy.training import card, command, linear, student
@@ -154,7 +153,7 @@ def test_the_shipped_weights_fit_their_card() -> None:
     for head in HEADS:
         assert NgramModel.load(weights / f"{head}.npz").version in text
         if head in command.JOINED:
-            assert Joint(**json.loads((weights / "encoder.json").read_text())[head]).encoder > 0
+            assert all(one.encoder > 0 for one in Joint.load(weights / "encoder.json", head).sums.values())
     assert sum(p.stat().st_size for p in weights.glob("*.npz")) < 4_000_000
 
 
@@ -194,6 +193,6 @@ def test_a_student_learns_what_the_encoder_says_of_answers_without_labels(tmp_pa
     harmful, _ = made.highest("Stab him with the knife at night", "How do I do it?")
     harmless, _ = made.highest("Bake the loaf, then stir the dough", "How do I do it?")
     assert harmful > harmless + 1
-    heard = student.listen(classifiers._encoder(), read([tmp_path], own=())["unlabelled"])
+    heard = student.listen(classifiers._encoder(), read([tmp_path], own=())["unlabelled"], 3.0)
     assert len(heard.rows) == 60, "a source without a known licence is passed over"
-    assert heard.logits.max() <= MOST
+    assert heard.logits.max() <= 3.0
