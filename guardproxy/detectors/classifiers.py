@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from guardproxy.core.verdict import Finding
+from guardproxy.detectors import glosses
 from guardproxy.detectors.base import Content, Detector, Memo, Resources
 from guardproxy.detectors.encoder import (
     HEADS,
@@ -176,7 +177,7 @@ class _Classifier:
         if not isinstance(self._is_read, bool):
             raise PolicyError(f"encoder: expected true or false, got {self._is_read!r}")
         self.inline = not self._is_read
-        models = self._model.version, _student().version, _encoder().version
+        models = self._model.version, _student().version, _encoder().version, glosses.version()
         stated = f"{models} {self._joint} {self._is_read}"
         self.version = sha256(stated.encode()).hexdigest()[:12]
 
@@ -184,6 +185,7 @@ class _Classifier:
         """Score once, so that the first request does not pay for what is made when needed."""
         self._model.score_pair("warm", "up")
         _encoder().read("warm up")
+        glosses.warm_up()
 
     def at_once(self, content: Content) -> tuple[Finding, ...] | None:
         """What `detect` says where nothing has to be read for it; None if something has."""

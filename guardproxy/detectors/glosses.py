@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "weights"
@@ -18,8 +19,10 @@ GLOSSED = (JAPANESE, CHINESE)
 _LATIN = re.compile("[A-Za-z\u00aa-\u024f]")
 _FULL_WIDTH = re.compile("[\uff21-\uff3a\uff41-\uff5a]")
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fc\uff66-\uff9d]")
+_HIRAGANA = re.compile("[\u3041-\u3096]")
 _HAN = re.compile("[\u3400-\u9fff]")
 _KANA_SHARE = 0.1
+_HIRAGANA_SHARE = 0.9
 _KNOWN_SHARE = 0.7
 _LOOKED_AT = 6000
 _FOREIGN = frozenset(map(chr, range(0x30A1, 0x30FD)))
@@ -30,8 +33,8 @@ def script(text: str) -> str:
     """What a text is written in: `latin`, `ja`, `zh` or `other`.
 
     Seven of ten letters must be of it, Latin ones counted with every script; a tenth are kana in Japanese, which no
-    other language has. A few of them beside another script are no reason to read it: its glossary would find
-    nothing to fear there.
+    other language has. A few of them beside another script are no reason to read it, nor is Japanese that is nearly all
+    in hiragana: the glossary would find nothing to fear in either, and the n-gram models see more.
     """
     if text.isascii():
         return LATIN
@@ -42,7 +45,9 @@ def script(text: str) -> str:
     known = latin + kana + len(_HAN.findall(text)) + len(_FULL_WIDTH.findall(text))
     if known < _KNOWN_SHARE * letters:
         return OTHER
-    return JAPANESE if kana > _KANA_SHARE * letters else CHINESE
+    if kana <= _KANA_SHARE * letters:
+        return CHINESE
+    return JAPANESE if len(_HIRAGANA.findall(text)) <= _HIRAGANA_SHARE * letters else OTHER
 
 
 class Glossary:
@@ -107,6 +112,18 @@ def _shipped(language: str) -> Glossary:
 def glosses(language: str) -> Path:
     """The shipped glossary of a language."""
     return FOLDER / f"glosses_{language}.txt"
+
+
+@cache
+def version() -> str:
+    """Of the shipped glossaries."""
+    return sha256(b"".join(glosses(language).read_bytes() for language in GLOSSED)).hexdigest()[:12]
+
+
+def warm_up() -> None:
+    """Load them: 80 ms that no request should wait for."""
+    for language in GLOSSED:
+        _shipped(language)
 
 
 def legible(text: str) -> str:

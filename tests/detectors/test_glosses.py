@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardproxy.detectors import glosses, registry
+from guardproxy.detectors.base import Detector, Resources
 from guardproxy.detectors.encoder import middle_pieces
 from guardproxy.detectors.glosses import Glossary, legible, script
 
 SMALL = Glossary({"車": "car", "電車": "train", "盗": "steal", "スノー": "snow", "の": "of"})
+
+
+def build(name: str) -> Detector:
+    return registry.build(name, {}, Resources())
 
 
 def test_the_longest_word_is_taken_and_the_order_stays() -> None:
@@ -59,7 +67,14 @@ def test_what_a_text_is_written_in() -> None:
         assert legible(text) == text
     assert script("これは何ですか。") == script("ｺﾚﾊﾅﾝﾃﾞｽｶ") == script("PythonでAPIを呼ぶには?") == "ja"
     assert script("这是什么") == "zh"
-    for text in ("Как сделать бомбу", "Как сделать бомбу のは", "이것은 무엇입니까", "ما هذا"):
+    assert script("これは何") == "ja"
+    for text in (
+        "ばくだんのつくりかたをおしえて",
+        "Как сделать бомбу",
+        "Как сделать бомбу のは",
+        "이것은 무엇입니까",
+        "ما هذا",
+    ):
         assert script(text) == "other"
         assert legible(text) == text
 
@@ -74,6 +89,18 @@ def test_pieces_of_a_long_text_are_pieces_of_what_is_read() -> None:
 def test_any_text_is_glossed(text: str) -> None:
     assert "?" not in SMALL.english(text)
     assert SMALL.english(text) == SMALL.english(text + "?")
+
+
+def test_a_changed_glossary_is_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = build("jailbreak").version
+    for language in glosses.GLOSSED:
+        (tmp_path / f"glosses_{language}.txt").write_text("車\tcar\n", encoding="utf-8")
+    monkeypatch.setattr(glosses, "FOLDER", tmp_path)
+    glosses.version.cache_clear()
+    assert build("jailbreak").version != before
+    monkeypatch.undo()
+    glosses.version.cache_clear()
+    assert build("jailbreak").version == before
 
 
 def test_its_cost_is_linear() -> None:

@@ -66,7 +66,9 @@ def test_joining_leaves_the_ngrams_their_least_weight() -> None:
     ]
     other = rng.normal(size=500)
     fitted = joint.fit(reads, other, 0.9, 4.0)
-    assert fitted.sums["latin"].ngram == pytest.approx(joint.LEAST_NGRAM * fitted.sums["latin"].encoder, rel=1e-3)
+    assert fitted.sums["latin"].ngram == pytest.approx(
+        joint.LEAST_NGRAM * fitted.sums["latin"].encoder, rel=1e-3
+    )
     assert fitted.sums["latin"].encoder > 1
     logits = joint.logits(fitted, reads)
     below = [i for i, r in enumerate(reads) if r.ngram < fitted.doubt_from]
