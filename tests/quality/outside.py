@@ -101,12 +101,18 @@ class Scored:
     n: int
 
 
-def score(source: Source, folder: Path, looker: Looker) -> Scored:
+def texts_of(source: Source, folder: Path) -> list[str]:
     """Every row of a benign source, `MOST` of an attack, spread evenly."""
     texts = [text for text in source.read(folder) if text.strip()]
-    if source.detector is not None and len(texts) > MOST:
-        step = len(texts) / MOST
-        texts = [texts[int(i * step)] for i in range(MOST)]
+    if source.detector is None or len(texts) <= MOST:
+        return texts
+    step = len(texts) / MOST
+    return [texts[int(i * step)] for i in range(MOST)]
+
+
+def score(source: Source, folder: Path, looker: Looker) -> Scored:
+    """What the policy makes of a source's texts."""
+    texts = texts_of(source, folder)
     scores: dict[str, list[float]] = {name: [] for name in LOOKED_AT}
     stopped = {"any": 0, **dict.fromkeys(LOOKED_AT, 0)}
     for text in texts:
@@ -125,7 +131,7 @@ def score(source: Source, folder: Path, looker: Looker) -> Scored:
 HEAD = """# The default policy on sets from outside
 
 Written by `python -m tests.quality.outside FOLDER` (its first lines say what FOLDER holds). Nothing here was trained on these
-sets; thresholds follow [audit.md](audit.md). They were looked at to compare trainings, of which the one that stops less was kept. Only the input side. The Japanese rows are our translations. Shares with Wilson 95 % intervals.
+sets; thresholds follow [audit.md](audit.md). They were looked at to compare trainings, of which the one that stops less was kept. Only the input side. The Japanese rows are our translations. [packages.md](packages.md) has `jailbreak` beside a package. Shares with Wilson 95 % intervals.
 
 """
 
