@@ -83,7 +83,7 @@ def test_glossed_texts_have_weights_of_their_own_and_few_benign_ones_reach_the_t
     latin = [Read(Row("xstest", i % 2, "t", None, "en"), rng.normal(), 0.0) for i in range(60)]
     glossed = [
         Read(
-            Row("own_rows", i % 2, "これは", None, "ja"),
+            Row("own_rows", i % 2, "この車", None, "ja"),
             rng.normal(),
             float(8 * (i % 2) - 4 + 3 * rng.normal()),
         )
