@@ -328,7 +328,7 @@ class Exchange:
         action, code = "allow", None
         if self._is_repaired:
             action = "repair"
-        elif outward.cut_choices:
+        elif outward.cuts:
             action, code = "block", "guard_unavailable" if outward.unavailable else "content_filter"
         elif self.account.strictest is Action.REDACT:
             action = "redact"

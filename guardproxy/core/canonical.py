@@ -137,13 +137,15 @@ def join_texts(request: Request) -> Request:
 
     Templates join them, some without a space: what they would make of two was judged by nobody.
     """
-    if all(len(m.parts) < 2 or _stand_alone(m.parts) for m in request.messages):
+    if all(_stand_alone(m.parts) for m in request.messages):
         return request
     return request.with_messages(tuple(replace(m, parts=tuple(_joined(m))) for m in request.messages))
 
 
 def _stand_alone(parts: tuple[Part, ...]) -> bool:
-    return not any(isinstance(a, TextPart) and isinstance(b, TextPart) for a, b in pairwise(parts))
+    return len(parts) < 2 or not any(
+        isinstance(a, TextPart) and isinstance(b, TextPart) for a, b in pairwise(parts)
+    )
 
 
 def _joined(message: Message) -> Iterator[Part]:

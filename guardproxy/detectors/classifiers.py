@@ -152,6 +152,7 @@ class _Asked:
     """A text to score.
 
     Attributes:
+        script: What it is written in.
         question: Beside which it is read, if it is an answer.
         shared: What its log-odds are lowered by, for the texts beside it.
         matters_from: Log-odds that decide something; how far below them a text lies need not be found out.
@@ -159,6 +160,7 @@ class _Asked:
 
     place: str
     text: str
+    script: str
     question: str | None
     memo: Memo
     shared: float
@@ -209,18 +211,18 @@ class _Classifier:
             return known
         ngram = self._model.logit(asked.text, asked.question, asked.memo)
         read = await self._read(asked, content)
-        return self._joint.both(script(asked.text), ngram, float(read[HEADS.index(self.name)]))
+        return self._joint.both(asked.script, ngram, float(read[HEADS.index(self.name)]))
 
     def _unread(self, asked: _Asked) -> float | None:
         """The log-odds where the encoder need not be asked: it cannot read the text, or nothing it says decides."""
-        joint, written_in = self._joint, script(asked.text)
+        joint = self._joint
         ngram = self._model.logit(asked.text, asked.question, asked.memo)
-        unread = joint.unread(written_in, ngram)
-        if not self._is_read or joint.is_clear(written_in, ngram):
+        unread = joint.unread(asked.script, ngram)
+        if not self._is_read or joint.is_clear(asked.script, ngram):
             return unread
-        highest = joint.both(written_in, ngram, math.inf)
-        if highest >= asked.matters_from > -math.inf and written_in == LATIN:
-            highest = joint.both(written_in, ngram, self._most(asked))
+        highest = joint.both(asked.script, ngram, math.inf)
+        if highest >= asked.matters_from > -math.inf and asked.script == LATIN:
+            highest = joint.both(asked.script, ngram, self._most(asked))
         return min(unread, highest) if highest < asked.matters_from else None
 
     def _finding(self, asked: _Asked, logit: float) -> Finding:
@@ -253,7 +255,10 @@ class TextClassifier(_Classifier):
         texts = judged_texts(content.segments, content.context)
         shared = math.log(max(len(texts), 1))
         matters_from = log_odds(content.matters_from) + shared
-        return [_Asked(place, text, None, content.memo, shared, matters_from) for place, text in texts]
+        return [
+            _Asked(place, text, script(text), None, content.memo, shared, matters_from)
+            for place, text in texts
+        ]
 
     async def _read(self, asked: _Asked, content: Content) -> Logits:
         return await _once(content.memo, ("text", asked.text), self._offload, partial(_read_text, asked.text))
@@ -280,7 +285,7 @@ class AnswerClassifier(_Classifier):
     def _texts(self, content: Content) -> list[_Asked]:
         matters_from = log_odds(content.matters_from)
         return [
-            _Asked(s.place, s.text, content.context, content.memo, 0.0, matters_from)
+            _Asked(s.place, s.text, script(s.text), content.context, content.memo, 0.0, matters_from)
             for s in content.segments
             if s.text.strip()
         ]

@@ -20,12 +20,13 @@ _LATIN = re.compile("[A-Za-z\u00aa-\u024f]")
 _FULL_WIDTH = re.compile("[\uff21-\uff3a\uff41-\uff5a]")
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fc\uff66-\uff9d]")
 _HIRAGANA = re.compile("[\u3041-\u3096]")
+_KATAKANA = re.compile("[\u30a1-\u30fc]+")
+_ASCII = re.compile("[\x00-\x7f]+")
 _HAN = re.compile("[\u3400-\u9fff]")
 _KANA_SHARE = 0.1
 _HIRAGANA_SHARE = 0.9
 _KNOWN_SHARE = 0.7
 _LOOKED_AT = 6000
-_FOREIGN = frozenset(map(chr, range(0x30A1, 0x30FD)))
 _MARKS = {"。": ".", "、": ","}
 
 
@@ -79,11 +80,9 @@ class Glossary:
         out: list[str] = []
         at, end = 0, len(text)
         while at < end:
-            if text[at].isascii():
-                start = at
-                while at < end and text[at].isascii():
-                    at += 1
-                out.append(text[start:at])
+            if latin := _ASCII.match(text, at):
+                out.append(latin[0])
+                at = latin.end()
                 continue
             for length in range(min(self._longest.get(text[at], 0), end - at), 0, -1):
                 gloss = self._glosses.get(text[at : at + length])
@@ -94,14 +93,9 @@ class Glossary:
             else:
                 out.append(_MARKS.get(text[at], ""))
                 # Inside an unknown foreign word no other begins.
-                at = _foreign_end(text, at) if text[at] in _FOREIGN else at + 1
+                foreign = _KATAKANA.match(text, at)
+                at = foreign.end() if foreign else at + 1
         return " ".join(" ".join(out).split())
-
-
-def _foreign_end(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _FOREIGN:
-        at += 1
-    return at
 
 
 @cache

@@ -36,7 +36,7 @@ class Call(RequestResponseCycle):
     Attributes:
         method: As sent, in capitals.
         path: As sent, without the query; never decoded, so that one route has one spelling.
-        headers: Names in lower case.
+        headers: By names in lower case, the first of each.
         connection: On which it came; knows when the client hangs up.
         task: In which it is answered.
     """
@@ -45,8 +45,7 @@ class Call(RequestResponseCycle):
         self.connection = connection
         self.method = method
         self.path = path
-        self.headers: Headers = connection.headers
-        self._firsts = dict(reversed(connection.headers))
+        self.headers = dict(reversed(connection.headers))
         self.task: asyncio.Task[None] | None = None
         super().__init__(
             scope=cast("Any", None),
@@ -78,7 +77,7 @@ class Call(RequestResponseCycle):
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that (lower-case) name."""
-        return self._firsts.get(name)
+        return self.headers.get(name)
 
     def text_header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name, as text."""

@@ -73,14 +73,13 @@ def teach(audit: Audit, rows: Sequence[Row], path: Path) -> float:
     Returns:
         The share of the teacher's variance that is foretold on sources kept apart.
     """
-    lesson = listen(audit.encoder, [r for r in rows if r.source in LICENCES], audit.joint.sums[LATIN].most)
+    most = audit.joint.sums[LATIN].most
+    lesson = listen(audit.encoder, [r for r in rows if r.source in LICENCES], most)
     features = linear.matrix(lesson.rows)
     told = _held_out(features, lesson)
     missing = lesson.logits - told
     is_hit = np.asarray([audit.stops(r, said) for r, said in zip(lesson.rows, lesson.logits, strict=True)])
-    margin = (
-        float(np.quantile(missing[is_hit], 1 - EXCEEDED)) if is_hit.any() else audit.joint.sums[LATIN].most
-    )
+    margin = float(np.quantile(missing[is_hit], 1 - EXCEEDED)) if is_hit.any() else most
     weights, bias = _fit(features, lesson.logits)
     save(path, weights, bias, (1.0, margin))
     share = 1 - float(missing.var() / lesson.logits.var())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,23 +149,36 @@ def page(scored: Sequence[Scored]) -> str:
     for s in scored:
         if s.source.detector is not None:
             name = s.source.detector
-            own = [f"{auroc(np.asarray(s.scores[name]), np.asarray(b.scores[name])):.3f}" for b in benign]
-            against.append([f"{s.source.name} (`{name}`)", *own])
+            against.append([f"{s.source.name} (`{name}`)", *(ranked(s, b, name) for b in benign)])
     return f"{HEAD}{table(rows[0], rows[1:])}\n\nAUROC of the classifier that an attack is for:\n\n{table(against[0], against[1:])}\n"
+
+
+def ranked(attack: Scored, benign: Scored, name: str) -> str:
+    """AUROC of a classifier that should score one set above the other."""
+    return f"{auroc(np.asarray(attack.scores[name]), np.asarray(benign.scores[name])):.3f}"
+
+
+def score_all(sources: Iterable[Source], folder: Path) -> list[Scored]:
+    """What the default policy makes of them."""
+    looker = Looker("default")
+    try:
+        return [score(source, folder, looker) for source in sources]
+    finally:
+        looker.close()
+
+
+def read_arguments(name: str, doc: str | None, argv: Sequence[str] | None) -> argparse.Namespace:
+    """`folder`, and `out`, the page of that name."""
+    parser = argparse.ArgumentParser(name, description=doc)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(f"docs/quality/{name}.md"))
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Score and write."""
-    parser = argparse.ArgumentParser("outside", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/quality/outside.md"))
-    arguments = parser.parse_args(argv)
-    looker = Looker("default")
-    try:
-        scored = [score(source, arguments.folder, looker) for source in SOURCES]
-    finally:
-        looker.close()
-    arguments.out.write_text(page(scored), encoding="utf-8")
+    arguments = read_arguments("outside", __doc__, argv)
+    arguments.out.write_text(page(score_all(SOURCES, arguments.folder)), encoding="utf-8")
     return 0
 
 

@@ -5,18 +5,14 @@ python -m tests.quality.packages FOLDER   (FOLDER as for tests.quality.outside; 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from guardproxy.commands.looking import Looker
-from guardproxy.training.card import auroc
 from tests.quality.figures import share, table
-from tests.quality.outside import SOURCES, Scored, Source, score, texts_of
+from tests.quality.outside import SOURCES, Scored, Source, ranked, read_arguments, score_all, texts_of
 
 PACKAGE = "stackone-defender"
 DETECTOR = "jailbreak"
@@ -52,36 +48,24 @@ def page(ours: Sequence[Scored], theirs: Sequence[Scored]) -> str:
         for a, b in zip(ours, theirs, strict=True)
     ]
     stops = table(["set", "what it is", "n", "stopped by `jailbreak`", f"by {PACKAGE}"], rows)
-    against = []
-    for i, attack in enumerate(ours):
-        for j, benign in enumerate(ours):
-            if attack.source.detector == DETECTOR and benign.source.detector is None:
-                both = [_auroc(one[i], one[j]) for one in (ours, theirs)]
-                against.append([attack.source.name, benign.source.name, *both])
-    ranked = table(["attacks", "against", "AUROC of `jailbreak`", f"of {PACKAGE}"], against)
-    return f"{HEAD.format(package=PACKAGE, version=version(PACKAGE))}{stops}\n\n{ranked}\n"
-
-
-def _auroc(attack: Scored, benign: Scored) -> str:
-    return f"{auroc(np.asarray(attack.scores[DETECTOR]), np.asarray(benign.scores[DETECTOR])):.3f}"
+    against = [
+        [attack.source.name, benign.source.name, ranked(attack, benign, DETECTOR), ranked(*other, DETECTOR)]
+        for (attack, benign), other in zip(product(ours, ours), product(theirs, theirs), strict=True)
+        if attack.source.detector == DETECTOR and benign.source.detector is None
+    ]
+    ranks = table(["attacks", "against", "AUROC of `jailbreak`", f"of {PACKAGE}"], against)
+    return f"{HEAD.format(package=PACKAGE, version=version(PACKAGE))}{stops}\n\n{ranks}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Score and write."""
     from stackone_defender import create_prompt_defense  # type: ignore[import-not-found]  # installed by hand
 
-    parser = argparse.ArgumentParser("packages", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/quality/packages.md"))
-    arguments = parser.parse_args(argv)
+    arguments = read_arguments("packages", __doc__, argv)
     sources = [s for s in SOURCES if s.detector in (None, DETECTOR)]
-    looker, defense = Looker("default"), create_prompt_defense(block_high_risk=True)
-    try:
-        ours = [score(source, arguments.folder, looker) for source in sources]
-    finally:
-        looker.close()
+    defense = create_prompt_defense(block_high_risk=True)
     theirs = [_theirs(source, arguments.folder, defense) for source in sources]
-    arguments.out.write_text(page(ours, theirs), encoding="utf-8")
+    arguments.out.write_text(page(score_all(sources, arguments.folder), theirs), encoding="utf-8")
     return 0
 
 
