@@ -291,7 +291,7 @@ class AnswerClassifier(_Classifier):
         ]
 
     def _most(self, asked: _Asked) -> float:
-        return _student().highest(asked.text, asked.question, asked.memo)[0]
+        return _student().highest(asked.text, asked.question, asked.memo)
 
     async def _read(self, asked: _Asked, content: Content) -> Logits:
         memo, key = content.memo, ("read", asked.place)

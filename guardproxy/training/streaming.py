@@ -16,11 +16,8 @@ EARLY = 400
 LOOKBACK = 2048
 _STEPS = (96, 192, 288, 400, 600, 1000)
 
-SOURCES = frozenset({"jailbreakbench", "pyrit_scored"})
-HARMLESS = SOURCES | {"mt_bench", "self_instruct", "xstest"}
-"""Of the half that the judged encoder did not see; the harmless ones are mostly look-alikes and refusals."""
-MOST = 400
-"""Answers of each label."""
+MOST = 120
+"""Answers of each label, of each part of the sources."""
 
 Score = Callable[[str, str, int | None], float]
 """Probability for a question and the answer's text so far, of which so many characters had been scored before; None:
@@ -29,20 +26,22 @@ the whole answer by itself."""
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """One answer: its score as a whole, and the characters that were out when a beginning first hit."""
+    """One answer: its label, its score as a whole, and the characters that were out when a beginning first hit."""
 
+    label: int
     whole: float
     stopped_at: int | None
 
 
-def stream(question: str, answer: str, score: Score, threshold: float, most: int = 1200) -> Streamed:
+def stream(row: Row, score: Score, threshold: float, most: int = 1200) -> Streamed:
     """Score an answer as it grows, at every cut of the gate's grid, until it is stopped or `most` is out."""
-    whole, before = score(question, answer, None), 0
-    for end in _cuts(answer[:most]):
-        if score(question, answer[max(0, end - LOOKBACK) : end], before) >= threshold:
-            return Streamed(whole, end)
+    question = row.question or ""
+    whole, before = score(question, row.text, None), 0
+    for end in _cuts(row.text[:most]):
+        if score(question, row.text[max(0, end - LOOKBACK) : end], before) >= threshold:
+            return Streamed(row.label, whole, end)
         before = end
-    return Streamed(whole, None)
+    return Streamed(row.label, whole, None)
 
 
 def _cuts(text: str) -> Iterable[int]:
@@ -56,19 +55,20 @@ def _cuts(text: str) -> Iterable[int]:
         yield len(text)
 
 
-def measure(rows: Sequence[Row], score: Score, threshold: float) -> str:
-    """Stream a sample of the rows of `SOURCES`, and describe what came of it."""
+def measure(rows: Sequence[Row], score: Score, threshold: float) -> list[Streamed]:
+    """Stream a sample of the rows in Latin script: many of the harmless ones are look-alikes and refusals."""
     rng = random.Random(4)
     streamed = []
-    for label, sources in ((1, SOURCES), (0, HARMLESS)):
-        own = [r for r in rows if r.label == label and r.source in sources and script(r.text) == LATIN]
-        chosen = rng.sample(own, min(MOST, len(own)))
-        streamed.append([stream(r.question or "", r.text, score, threshold) for r in chosen])
-    return describe(streamed[0], streamed[1], threshold)
+    for label in (0, 1):
+        own = [r for r in rows if r.label == label and script(r.text) == LATIN]
+        streamed += [stream(r, score, threshold) for r in rng.sample(own, min(MOST, len(own)))]
+    return streamed
 
 
-def describe(harmful: Sequence[Streamed], harmless: Sequence[Streamed], threshold: float) -> str:
+def describe(streamed: Sequence[Streamed], threshold: float) -> str:
     """The paragraph and the curve for the page."""
+    harmful = [s for s in streamed if s.label == 1]
+    harmless = [s for s in streamed if s.label == 0]
     caught = [s for s in harmful if s.whole >= threshold]
     lines = ["| stopped within characters | of the harmful answers that are caught whole |", "|---|---|"]
     for step in _STEPS:

