@@ -2,7 +2,8 @@
 
 python -m tests.quality.outside FOLDER [--out docs/quality/outside.md]
 
-FOLDER holds clones of github.com/leolee99/PIGuard, bertiev/SimpleSafetyTests and HumanCompatibleAI/tensor-trust-data.
+FOLDER holds clones of github.com/leolee99/PIGuard, bertiev/SimpleSafetyTests, HumanCompatibleAI/tensor-trust-data and
+ThuCCSLab/JailbreakEval.
 The Japanese rows stand beside this file: 40 prompts of SimpleSafetyTests, and 60 of NotInject and WildGuardTest (look-alikes, and
 everyday ones), translated by us.
 """
@@ -22,6 +23,7 @@ from guardproxy.commands.looking import Case, Looker
 from guardproxy.core.verdict import Action, Stage
 from guardproxy.training.card import auroc
 from tests.quality.figures import share, table
+from tests.quality.outside_answers import SETS, judge, section
 
 LOOKED_AT = ("jailbreak", "harmful_request")
 MOST = 300
@@ -131,7 +133,7 @@ def score(source: Source, folder: Path, looker: Looker) -> Scored:
 HEAD = """# The default policy on sets from outside
 
 Written by `python -m tests.quality.outside FOLDER` (its first lines say what FOLDER holds). Nothing here was trained on these
-sets; thresholds follow [audit.md](audit.md). They were looked at to compare trainings, of which the one that stops less was kept. Only the input side. The Japanese rows are our translations. [packages.md](packages.md) has `jailbreak` beside a package. Shares with Wilson 95 % intervals.
+sets; thresholds follow [audit.md](audit.md). They were looked at to compare trainings, of which the one that stops less was kept. The Japanese rows are our translations. [packages.md](packages.md) has `jailbreak` beside a package. Shares with Wilson 95 % intervals.
 
 """
 
@@ -178,7 +180,13 @@ def read_arguments(name: str, doc: str | None, argv: Sequence[str] | None) -> ar
 def main(argv: Sequence[str] | None = None) -> int:
     """Score and write."""
     arguments = read_arguments("outside", __doc__, argv)
-    arguments.out.write_text(page(score_all(SOURCES, arguments.folder)), encoding="utf-8")
+    looker = Looker("default")
+    try:
+        scored = [score(source, arguments.folder, looker) for source in SOURCES]
+        judged = [judge(answers, arguments.folder, looker) for answers in SETS]
+    finally:
+        looker.close()
+    arguments.out.write_text(f"{page(scored)}\n{section(judged)}", encoding="utf-8")
     return 0
 
 
