@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -86,9 +87,10 @@ def run(rows: Sequence[Path], out: Path, encoder: Path | None = None, own: Seque
     reads: Mapping[str, Sequence[Read]] = {}
     if encoder is not None:
         reads = train_encoder(heads, fitted, encoder, out)
-    joints = report(fitted, reads, out, sklearn.__version__)
+    joints = join(fitted, reads, out)
     if encoder is not None:
         teach_student(heads, out, fitted["harmful_answer"].model, joints["harmful_answer"], out)
+    report(fitted, reads, joints, out, sklearn.__version__)
     return 0
 
 
@@ -194,11 +196,28 @@ def _learn_and_read(
     return {head: read_rows(reader, head, own, ngram, sources) for head, (own, ngram) in rows.items()}
 
 
-def report(
-    fitted: Mapping[str, Fitted], reads: Mapping[str, Sequence[Read]], out: Path, version: str
-) -> dict[str, Joint]:
-    """Join what both models say, and write the weights of that, the card and the page; gives the former."""
+def join(fitted: Mapping[str, Fitted], reads: Mapping[str, Sequence[Read]], out: Path) -> dict[str, Joint]:
+    """Join what both models say: `encoder.json`, if there is an encoder."""
     joints: dict[str, Joint] = {}
+    for head in JOINED if reads else ():
+        learnt = [r for r in reads[head] if r.row.source in LICENCES]
+        own = fitted[head]
+        other = np.asarray([script(r.text) != LATIN and r.label == 0 for r in own.rows])
+        joints[head] = joint.fit(learnt, own.logits[other], card.SHIPPED[head], joint.MOST[head])
+    if joints:
+        stated = {head: asdict(one) for head, one in joints.items()}
+        (out / "encoder.json").write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
+    return joints
+
+
+def report(
+    fitted: Mapping[str, Fitted],
+    reads: Mapping[str, Sequence[Read]],
+    joints: Mapping[str, Joint],
+    out: Path,
+    version: str,
+) -> None:
+    """Write the card and the page."""
     judged, sections = [], []
     for head in HEADS:
         own = fitted[head]
@@ -206,20 +225,12 @@ def report(
         sections.append(
             card.section(head, own.model.version, own.rows, scores, len(own.learn), MAX_FALSE_STOPS)
         )
-        if reads and head in JOINED:
-            learnt = [r for r in reads[head] if r.row.source in LICENCES]
-            other = np.asarray([script(r.text) != LATIN and r.label == 0 for r in own.rows])
-            joints[head] = joint.fit(learnt, own.logits[other], card.SHIPPED[head], joint.MOST[head])
-        judged.append(_judged(head, own, joints.get(head), reads.get(head, ())))
-    if joints:
-        stated = {head: asdict(one) for head, one in joints.items()}
-        (out / "encoder.json").write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
+        judged.append(_judged(head, own, joints.get(head), reads.get(head, ()), out))
     (out / "MODEL_CARD.md").write_text(card.write(sections, version), encoding="utf-8")
     notes = {}
     if "harmful_answer" in joints and (out / APART).is_dir():
         notes["harmful_answer"] = _streams(fitted["harmful_answer"], joints["harmful_answer"], out / APART)
     write_page(judged, out / "quality", notes)
-    return joints
 
 
 def _streams(own: Fitted, joined: Joint, folder: Path) -> str:
@@ -257,7 +268,7 @@ def _scorer(ngram: NgramModel, joined: Joint, folder: Path) -> streaming.Score:
     return score
 
 
-def _judged(head: str, own: Fitted, joined: Joint | None, reads: Sequence[Read]) -> Judged:
+def _judged(head: str, own: Fitted, joined: Joint | None, reads: Sequence[Read], out: Path) -> Judged:
     """Rows that the encoder reads are a sample; what it cannot read stays with the n-gram model."""
     threshold = card.SHIPPED[head]
     if joined is None:
@@ -269,7 +280,13 @@ def _judged(head: str, own: Fitted, joined: Joint | None, reads: Sequence[Read])
     default = np.concatenate(
         (joint.logits(joined, reads), [joined.unread(OTHER, own.logits[i]) for i in rest])
     )
-    return Judged(head, rows, _probability(default), _probability(ngram), threshold)
+    foretells = NgramModel.load(out / student.NAME) if head == "harmful_answer" else None
+    most = [foretells.highest(r.text, r.question) if foretells else math.inf for r in rows]
+    asked = [
+        joint.is_asked(joined, row, n, m, log_odds(threshold))
+        for row, n, m in zip(rows, ngram, most, strict=True)
+    ]
+    return Judged(head, rows, _probability(default), _probability(ngram), threshold, np.asarray(asked))
 
 
 def _probability(logits: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -122,6 +123,22 @@ def _aligned(benign: Floats, middle: float, most: float) -> tuple[float, float]:
     low, high = np.quantile(benign, (0.5, 1 - OTHER_SHARE))
     slope = (most - middle) / max(float(high - low), 0.1)
     return slope, most - slope * float(high)
+
+
+def is_asked(joint: Joint, row: Row, ngram: float, most: float, threshold: float) -> bool:
+    """Whether the encoder reads a row when it is served.
+
+    Args:
+        joint: Of the classifier.
+        row: With its text.
+        ngram: What the n-gram model says of it.
+        most: What the encoder will say at most, if it is in Latin script.
+        threshold: Log-odds from which on it is stopped.
+    """
+    written_in = script(row.text)
+    if joint.is_clear(written_in, ngram):
+        return False
+    return joint.both(written_in, ngram, most if written_in == LATIN else math.inf) >= threshold
 
 
 def logits(joint: Joint, read: Sequence[Read]) -> Floats:

@@ -32,6 +32,7 @@ class Judged:
         default: As shipped: the n-gram model, and the encoder behind it.
         ngram: The n-gram model alone.
         threshold: Of the shipped default policy.
+        asked: Whether the encoder reads the row, at that threshold; None if there is no encoder.
     """
 
     head: str
@@ -39,6 +40,7 @@ class Judged:
     default: Floats
     ngram: Floats
     threshold: float
+    asked: npt.NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -48,7 +50,8 @@ class Judged:
     def of(self, chosen: npt.NDArray[np.bool_]) -> Judged:
         """Some of the rows."""
         rows = [r for r, is_in in zip(self.rows, chosen, strict=True) if is_in]
-        return Judged(self.head, rows, self.default[chosen], self.ngram[chosen], self.threshold)
+        asked = None if self.asked is None else self.asked[chosen]
+        return Judged(self.head, rows, self.default[chosen], self.ngram[chosen], self.threshold, asked)
 
 
 def interval(judged: Judged, scores: Floats) -> tuple[float, float]:
@@ -143,9 +146,24 @@ def _section(judged: Judged) -> str:
             f"| {t:.3f}{mark} | {_rate(hits[(y == 0) & benign])} | {_rate(hits[(y == 0) & ~benign])} "
             f"| {_rate(hits[y == 1])} |"
         )
-    return "\n".join(
-        [*lines, "", *_by_language(judged), "", *_by_source(judged), "", *_shortcuts(judged), ""]
-    )
+    lines += ["", *_by_language(judged), "", *_by_source(judged), "", *_shortcuts(judged), ""]
+    return "\n".join([*lines, *_read(judged, (y == 0) & benign, (y == 0) & ~benign)])
+
+
+def _read(judged: Judged, look_alike: npt.NDArray[np.bool_], everyday: npt.NDArray[np.bool_]) -> list[str]:
+    """The share of benign rows that cost a reading."""
+    if judged.asked is None:
+        return []
+    by_source = []
+    for source in sorted({r.source for r in judged.rows}):
+        own = everyday & np.asarray([r.source == source for r in judged.rows])
+        if own.sum() >= FEW:
+            by_source.append(f"{source} {judged.asked[own].mean():.0%}")
+    return [
+        f"Read by the encoder, of benign rows: look-alikes {_rate(judged.asked[look_alike])}, everyday ones "
+        f"{_rate(judged.asked[everyday])}: {', '.join(by_source)}.",
+        "",
+    ]
 
 
 def _by_language(judged: Judged) -> list[str]:

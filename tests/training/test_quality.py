@@ -20,7 +20,8 @@ def judged(n: int = 60) -> quality.Judged:
         Row("xstest", i % 2, f"text {i}", None, "ja" if i % 4 < 2 else "en", f"g{i // 2}") for i in range(n)
     ]
     scores = np.asarray([0.6 + i / 1000 if r.label else 0.3 - i / 1000 for i, r in enumerate(rows)])
-    return quality.Judged("jailbreak", rows, scores, 1 - scores, 0.5)
+    asked = np.asarray([i % 10 == 0 for i in range(n)])
+    return quality.Judged("jailbreak", rows, scores, 1 - scores, 0.5, asked)
 
 
 def test_the_calibration_error_of_right_probabilities_is_nothing() -> None:
@@ -52,6 +53,7 @@ def test_the_page_tells_language_source_threshold_and_plot(tmp_path: Path) -> No
         "0.500 (shipped)",
         "| ja | 15 / 15 |",
         "| xstest | CC BY 4.0 | 30 / 30 | 1.000 | 0.000 |",
+        "Read by the encoder, of benign rows: look-alikes 20.0% (9.5% to 37.3%; n 30), everyday ones -:",
         "the end",
     ):
         assert words in text
@@ -74,6 +76,10 @@ def test_joining_leaves_the_ngrams_their_least_weight() -> None:
     below = [i for i, r in enumerate(reads) if r.ngram < fitted.doubt_from]
     assert below
     assert all(logits[i] == fitted.unread("latin", reads[i].ngram) for i in below)
+    assert not any(joint.is_asked(fitted, reads[i].row, reads[i].ngram, 4.0, -9.0) for i in below)
+    sure = max(reads, key=lambda r: r.ngram)
+    assert joint.is_asked(fitted, sure.row, sure.ngram, 4.0, 1.0)
+    assert not joint.is_asked(fitted, sure.row, sure.ngram, -4.0, 1.0), "nothing it may say would decide"
     reached = sum(fitted.unread("other", logit) >= np.log(9) for logit in other)
     assert 1 <= reached <= 6
 
