@@ -231,6 +231,16 @@ def report(
     if "harmful_answer" in joints and (out / APART).is_dir():
         notes["harmful_answer"] = _streams(fitted["harmful_answer"], joints["harmful_answer"], out / APART)
     write_page(judged, out / "quality", notes)
+    _write_rows(judged, out / "judged.jsonl")
+
+
+def _write_rows(all_judged: Sequence[Judged], path: Path) -> None:
+    """The page's rows with their scores, to judge others by."""
+    with path.open("w", encoding="utf-8") as lines:
+        for judged in all_judged:
+            for row, default, ngram in zip(judged.rows, judged.default, judged.ngram, strict=True):
+                told = {"default": float(default), "ngram": float(ngram)}
+                lines.write(json.dumps({"head": judged.head} | asdict(row) | told) + "\n")
 
 
 def _streams(own: Fitted, joined: Joint, folder: Path) -> str:

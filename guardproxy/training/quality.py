@@ -320,5 +320,6 @@ How the models were kept apart: the n-gram models in eight folds of whole source
 sources, so that what is judged here learnt from about three quarters of what the shipped one did. The sources marked
 "not learnt from" were read by the shipped encoder itself. The labels of hh_rlhf are ours, made by a large language model.
 At most 250 rows of each source, label and language are read by the encoder; what it cannot read is all there.
-Own rows (`own_*`) are ours and of one style: being kept out by file, they say little about other people's sentences.
+Own rows (`own_*`) are ours and of few styles: being kept out by file, they say little about other people's sentences.
+[packages.md](packages.md) has packages on the same rows, [outside.md](outside.md) further sets.
 """

@@ -133,7 +133,7 @@ def score(source: Source, folder: Path, looker: Looker) -> Scored:
 HEAD = """# The default policy on sets from outside
 
 Written by `python -m tests.quality.outside FOLDER` (its first lines say what FOLDER holds). Nothing here was trained on these
-sets; thresholds follow [audit.md](audit.md). They were looked at to compare trainings, of which the one that stops less was kept. The Japanese rows are our translations. [packages.md](packages.md) has `jailbreak` beside a package. Shares with Wilson 95 % intervals.
+sets; thresholds follow [audit.md](audit.md). They were looked at to compare trainings, of which the one that stops less was kept. The Japanese rows are our translations. [packages.md](packages.md) has the classifiers beside packages. Shares with Wilson 95 % intervals.
 
 """
 
@@ -169,17 +169,12 @@ def score_all(sources: Iterable[Source], folder: Path) -> list[Scored]:
         looker.close()
 
 
-def read_arguments(name: str, doc: str | None, argv: Sequence[str] | None) -> argparse.Namespace:
-    """`folder`, and `out`, the page of that name."""
-    parser = argparse.ArgumentParser(name, description=doc)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=Path(f"docs/quality/{name}.md"))
-    return parser.parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Score and write."""
-    arguments = read_arguments("outside", __doc__, argv)
+    parser = argparse.ArgumentParser("outside", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/quality/outside.md"))
+    arguments = parser.parse_args(argv)
     looker = Looker("default")
     try:
         scored = [score(source, arguments.folder, looker) for source in SOURCES]
