@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
@@ -30,7 +30,7 @@ from guardproxy.detectors.encoder import (
     middle_pieces,
 )
 from guardproxy.detectors.glosses import LATIN, OTHER, script
-from guardproxy.detectors.joined import judged_texts
+from guardproxy.detectors.joined import ends, judged_texts
 from guardproxy.detectors.ngram import MAX_REMEMBERED, NgramModel, logistic
 from guardproxy.detectors.offload import Offload
 from guardproxy.errors import PolicyError
@@ -191,19 +191,19 @@ class _Classifier:
 
     def at_once(self, content: Content) -> tuple[Finding, ...] | None:
         """What `detect` says where nothing has to be read for it; None if something has."""
-        found = []
-        for asked in self._texts(content):
+        texts, logits = self._texts(content), list[float]()
+        for asked in texts:
             logit = self._unread(asked)
             if logit is None:
                 return None
-            found.append(self._finding(asked, logit))
-        return tuple(found)
+            logits.append(logit)
+        return self._findings(texts, logits)
 
     async def detect(self, content: Content) -> tuple[Finding, ...]:
-        """One finding for each text."""
+        """One finding for each place."""
         texts = self._texts(content)
         logits = await asyncio.gather(*(self._logit(asked, content) for asked in texts))
-        return tuple(map(self._finding, texts, logits))
+        return self._findings(texts, logits)
 
     async def _logit(self, asked: _Asked, content: Content) -> float:
         known = self._unread(asked)
@@ -225,8 +225,12 @@ class _Classifier:
             highest = joint.both(asked.script, ngram, self._most(asked))
         return min(unread, highest) if highest < asked.matters_from else None
 
-    def _finding(self, asked: _Asked, logit: float) -> Finding:
-        return Finding(self.name, self.name, logistic(logit - asked.shared), asked.place)
+    def _findings(self, texts: Sequence[_Asked], logits: Sequence[float]) -> tuple[Finding, ...]:
+        """Of the texts of one place, the riskiest counts."""
+        highest: dict[str, float] = {}
+        for asked, logit in zip(texts, logits, strict=True):
+            highest[asked.place] = max(logit - asked.shared, highest.get(asked.place, -math.inf))
+        return tuple(Finding(self.name, self.name, logistic(one), place) for place, one in highest.items())
 
     def _texts(self, content: Content) -> list[_Asked]:
         raise NotImplementedError
@@ -245,7 +249,7 @@ def log_odds(probability: float) -> float:
 
 
 class TextClassifier(_Classifier):
-    """Scores each text by itself.
+    """Scores each text by itself, and of a long one its ends too.
 
     The odds are divided by the number of texts: a request of twenty segments must not have twenty
     chances to be stopped wrongly.
@@ -256,8 +260,9 @@ class TextClassifier(_Classifier):
         shared = math.log(max(len(texts), 1))
         matters_from = log_odds(content.matters_from) + shared
         return [
-            _Asked(place, text, script(text), None, content.memo, shared, matters_from)
+            _Asked(place, part, script(part), None, content.memo, shared, matters_from)
             for place, text in texts
+            for part in (text, *ends(text))
         ]
 
     async def _read(self, asked: _Asked, content: Content) -> Logits:

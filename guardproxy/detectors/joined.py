@@ -1,7 +1,8 @@
-"""Lines read in pictures are joined before they are judged: a line alone says little, and an attack is often split.
+"""Which texts a classifier reads: pictures' lines are joined, and the ends of a long text are read by themselves too.
 
 Each picture's lines become one text, and all of them with the user's own words another: a harmless sentence may
-complete a harmful picture, and two pictures may share one request.
+complete a harmful picture, and two pictures may share one request. A request that stands before or after a long document would be lost
+in it, but is obeyed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ _CJK = re.compile("[\u3000-\u30ff\u3400-\u9fff\uff01-\uff9f]")
 _LINE = re.compile(r"/ocr\[\d+\]$")
 Placed = tuple[str, str]
 """Place and text."""
+LONG = 300
+"""Characters from which on a text's ends are read by themselves."""
+ENDS = 2
+"""Lines at each end: with three, a harmless document in a hundred was stopped for one of them, in place of a thousand."""
+_LEAST, _MOST = 12, 400
+"""Characters of such a line: a shorter one is passed over, of a longer one its outer part is read."""
+_LOOKED_AT = 4000
 
 
 def lines_by_picture(segments: Sequence[Segment]) -> dict[str, list[Segment]]:
@@ -80,3 +88,16 @@ def judged_texts(segments: Sequence[Segment], words: str) -> list[Placed]:
         together = "\n".join([words, *(text for _, text in each)]).strip()
         texts.append((each[-1][0], together))
     return [(place, text) for place, text in texts if text.strip()]
+
+
+def ends(text: str) -> list[str]:
+    """The first and last lines of a long text, each by itself; nothing of a short one."""
+    if len(text) <= LONG:
+        return []
+    first = [line[:_MOST] for line in _lines(text[:_LOOKED_AT])[:ENDS]]
+    last = [line[-_MOST:] for line in _lines(text[-_LOOKED_AT:])[-ENDS:]]
+    return list(dict.fromkeys([*first, *last]))
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in map(str.strip, text.splitlines()) if len(line) >= _LEAST]

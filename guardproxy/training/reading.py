@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from guardproxy.detectors.encoder import HEADS, MAX_MIDDLE, Encoder, Logits, middle_pieces, reads
 from guardproxy.training.joint import Read
+from guardproxy.training.linear import with_ends
 from guardproxy.training.rows import Row
 
 PARTS = (
@@ -23,7 +25,7 @@ MOST = 250
 
 
 def read_rows(
-    encoder: Encoder, head: str, rows: Sequence[Row], ngram: Sequence[float], sources: frozenset[str]
+    encoder: Encoder, head: str, rows: Sequence[Row], told: Sequence[Sequence[float]], sources: frozenset[str]
 ) -> list[Read]:
     """Rows of these sources that are in a script the encoder knows; at most `MOST` of each and label.
 
@@ -31,11 +33,18 @@ def read_rows(
         encoder: Trained without these sources.
         head: Of which classifier.
         rows: All of the classifier's.
-        ngram: The n-gram model's calibrated logit for each row, by a model without its source.
+        told: The n-gram model's calibrated logits for each row and its ends, by a model without its source.
         sources: To read.
     """
     chosen = _sample([i for i, r in enumerate(rows) if r.source in sources and reads(r.text)], rows)
-    return [Read(rows[i], ngram[i], float(_read(encoder, head, rows[i])[HEADS.index(head)])) for i in chosen]
+    found = []
+    for i in chosen:
+        own, *ends = [
+            Read(part, ngram, float(_read(encoder, head, part)[HEADS.index(head)]))
+            for part, ngram in zip(with_ends(rows[i]), told[i], strict=False)  # the ends may not be asked for
+        ]
+        found.append(replace(own, ends=tuple(ends)))
+    return found
 
 
 def _sample(places: Sequence[int], rows: Sequence[Row]) -> Iterator[int]:

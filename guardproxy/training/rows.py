@@ -221,7 +221,7 @@ def _prompt_rows(source: str, task: object, row: Row) -> Iterator[tuple[str, Row
         # One fixed sentence goes with every FigStep picture: nothing can be learnt from it.
         if source != "figstep":
             yield "jailbreak", row
-            if row.label == 0 and source in ("own_rows", "own_injections", "s_labs", "role_prompts_benign"):
+            if row.label == 0 and (source.startswith("own_") or source in ("s_labs", "role_prompts_benign")):
                 yield "harmful_request", row
         return
     yield "harmful_request", row

@@ -24,7 +24,9 @@ from guardproxy.training.linear import apart, spread
 from guardproxy.training.rows import LICENCES, Row
 
 MAX_ROWS_A_SOURCE = 700
-MORE_ROWS = {"s_labs": 3000, "red_instruct": 1500, "own_requests": 2000, "hh_rlhf": 3000}
+MORE_ROWS = {"s_labs": 3000, "red_instruct": 1500, "hh_rlhf": 3000} | dict.fromkeys(
+    ("own_dialogues", "own_documents", "own_prompts", "own_requests"), 2500
+)
 """Short and varied: much is learnt from them for little time."""
 _LEARNT_TEXT = 64
 _LEARNT_ANSWER = 80

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guardproxy.core.content import ImagePart, ReadText, Segment
-from guardproxy.detectors.joined import blocks, joined_lines, judged_texts, lines_by_picture
+from guardproxy.detectors.joined import LONG, blocks, ends, joined_lines, judged_texts, lines_by_picture
 
 
 def line(text: str, picture: int = 1, number: int = 0) -> Segment:
@@ -45,3 +45,22 @@ def test_lines_that_stand_together_are_a_block() -> None:
         "right one right two",
         "far below",
     ]
+
+
+def test_the_ends_of_a_long_text_are_its_outer_lines() -> None:
+    middle = "\n".join(f"This is line number {i}." for i in range(40))
+    text = f"The first line of all.\n\n  and the second one\n{middle}\nThe one before the last.\nThe last line.\nThanks!"
+    assert ends(text) == [
+        "The first line of all.",
+        "and the second one",
+        "The one before the last.",
+        "The last line.",
+    ]
+    assert ends("x" * LONG) == []
+    assert ends("y" * 300 + "x" * 300) == ["y" * 300 + "x" * 100, "y" * 100 + "x" * 300]
+    assert ends("one line and no more " * 20) == [
+        ("one line and no more " * 20)[:400],
+        ("one line and no more " * 20).strip()[-400:],
+    ]
+    assert ends("\n" * 5000) == []
+    assert sum(map(len, ends(("word " * 100 + "\n") * 100_000))) <= 4 * 400

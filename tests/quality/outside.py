@@ -15,6 +15,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from tests.quality.figures import share, table
 from tests.quality.outside_answers import SETS, judge, section
 
 LOOKED_AT = ("jailbreak", "harmful_request")
+DOCUMENT = 3000
+"""Characters of a harmless document, around a request or by itself at least."""
 MOST = 300
 """Rows of an attack set; the benign sets are read whole."""
 
@@ -76,11 +79,46 @@ def _japanese(kind: str) -> Callable[[Path], Iterator[str]]:
     return read
 
 
+def _documents(_folder: Path) -> Iterator[str]:
+    """What the packages that are installed here say of themselves."""
+    told = {d.metadata["Name"]: d.metadata.get_payload() for d in distributions()}
+    yield from (text for _, text in sorted(told.items()) if isinstance(text, str) and len(text) > DOCUMENT)
+
+
+def _in_document(
+    kind: str, read: Callable[[Path], Iterator[str]], document: str
+) -> Callable[[Path], Iterator[str]]:
+    """A set's texts with a harmless document around them, or repeated to ten times its length."""
+    middle = len(document) // 2
+
+    def padded(folder: Path) -> Iterator[str]:
+        for text in read(folder):
+            yield {
+                "after": f"{document}\n\n{text}",
+                "before": f"{text}\n\n{document}",
+                "inside": f"{document[:middle]}\n\n{text}\n\n{document[middle:]}",
+                "repeated": f"{text}\n" * (10 * len(document) // len(text)),
+            }[kind]
+
+    return padded
+
+
 def _json(path: Path) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = json.loads(path.read_text("utf-8"))
     return rows
 
 
+ENGLISH = Path(__file__).parents[2].joinpath("docs/operations.md").read_text("utf-8")[:DOCUMENT]
+JAPANESE = "\n".join(_japanese("everyday")(Path()))
+IN_DOCUMENTS = tuple(
+    Source(f"{name}, {kind} a document" if kind != "repeated" else f"{name}, repeated", "CC BY 4.0", "harmful_request",
+           f"{len(document):,} harmless characters", _in_document(kind, read, document))
+    for name, read, document in (
+        ("SimpleSafetyTests", _simple, ENGLISH),
+        ("SimpleSafetyTests in Japanese", _japanese("SimpleSafetyTests"), JAPANESE),
+    )
+    for kind in ("after", "before", "inside", "repeated")
+)  # fmt: skip
 SOURCES = (
     Source("NotInject", "MIT", None, "harmless, with words that injections use", _notinject),
     Source("WildGuardTest, harmless", "ODC-BY", None, "harmless, half of it dressed up as a jailbreak", _wildguard),
@@ -90,6 +128,7 @@ SOURCES = (
     Source("Japanese look-alikes", "MIT, ODC-BY", None, "harmless, with words of harm or injections", _japanese("look-alikes")),
     Source("Japanese everyday", "MIT, ODC-BY", None, "harmless", _japanese("everyday")),
     Source("SimpleSafetyTests in Japanese", "CC BY 4.0", "harmful_request", "requests for harm", _japanese("SimpleSafetyTests")),
+    Source("Documents", "theirs", None, "harmless, descriptions of Python packages", _documents),
 )  # fmt: skip
 
 
@@ -155,6 +194,12 @@ def page(scored: Sequence[Scored]) -> str:
     return f"{HEAD}{table(rows[0], rows[1:])}\n\nAUROC of the classifier that an attack is for:\n\n{table(against[0], against[1:])}\n"
 
 
+def in_documents(scored: Sequence[Scored]) -> str:
+    """What is lost when a request stands in a long text."""
+    rows = [[s.source.name, s.source.what, share(s.stopped["any"], s.n)] for s in scored]
+    return f"The same requests in long texts:\n\n{table(['set', 'with', 'stopped'], rows)}\n"
+
+
 def ranked(attack: Scored, benign: Scored, name: str) -> str:
     """AUROC of a classifier that should score one set above the other."""
     return f"{auroc(np.asarray(attack.scores[name]), np.asarray(benign.scores[name])):.3f}"
@@ -178,10 +223,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     looker = Looker("default")
     try:
         scored = [score(source, arguments.folder, looker) for source in SOURCES]
+        padded = [score(source, arguments.folder, looker) for source in IN_DOCUMENTS]
         judged = [judge(answers, arguments.folder, looker) for answers in SETS]
     finally:
         looker.close()
-    arguments.out.write_text(f"{page(scored)}\n{section(judged)}", encoding="utf-8")
+    arguments.out.write_text(f"{page(scored)}\n{in_documents(padded)}\n{section(judged)}", encoding="utf-8")
     return 0
 
 

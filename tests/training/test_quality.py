@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_the_page_tells_language_source_threshold_and_plot(tmp_path: Path) -> No
     for words in (
         "0.500 (shipped)",
         "| ja | 15 / 15 |",
-        "| xstest | CC BY 4.0 | 30 / 30 | 1.000 | 0.000 |",
+        "| xstest | CC BY 4.0 | 30 / 30 | 1.000 (1.000 to 1.000) | 0.000 |",
         "Read by the encoder, of benign rows: look-alikes 20.0% (9.5% to 37.3%; n 30), everyday ones -:",
         "the end",
     ):
@@ -76,10 +77,13 @@ def test_joining_leaves_the_ngrams_their_least_weight() -> None:
     below = [i for i, r in enumerate(reads) if r.ngram < fitted.doubt_from]
     assert below
     assert all(logits[i] == fitted.unread("latin", reads[i].ngram) for i in below)
-    assert not any(joint.is_asked(fitted, reads[i].row, reads[i].ngram, 4.0, -9.0) for i in below)
+    assert not any(joint.is_asked(fitted, reads[i], -9.0, None) for i in below)
     sure = max(reads, key=lambda r: r.ngram)
-    assert joint.is_asked(fitted, sure.row, sure.ngram, 4.0, 1.0)
-    assert not joint.is_asked(fitted, sure.row, sure.ngram, -4.0, 1.0), "nothing it may say would decide"
+    assert joint.is_asked(fitted, sure, 1.0, None)
+    assert not joint.is_asked(fitted, sure, 99.0, None), "nothing it may say would decide"
+    long = replace(reads[below[0]], ends=(sure,))
+    assert joint.is_asked(fitted, long, 1.0, None)
+    assert joint.logits(fitted, [long]) == joint.logits(fitted, [sure])
     reached = sum(fitted.unread("other", logit) >= np.log(9) for logit in other)
     assert 1 <= reached <= 6
 
