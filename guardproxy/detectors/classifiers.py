@@ -154,7 +154,7 @@ class _Asked:
     Attributes:
         script: What it is written in.
         question: Beside which it is read, if it is an answer.
-        shared: What its log-odds are lowered by, for the texts beside it.
+        shared: What its log-odds are lowered by, for the texts beside it; negative: raised, for what is still to come.
         matters_from: Log-odds that decide something; how far below them a text lies need not be found out.
     """
 
@@ -279,6 +279,18 @@ def has_doubled(before: int, length: int) -> bool:
     return (length // FIRST_READ).bit_length() > (before // FIRST_READ).bit_length()
 
 
+BEGINNING = 400
+"""Characters of a stream of which less can be told than of the whole answer."""
+BEGINNING_ODDS = 0.4
+"""Added to the log-odds of such a beginning: without it 75 of 100 answers that are stopped whole are stopped within their first 400
+characters, with it 82; of harmless ones, mostly look-alikes, 7.8 in place of 4.8 are stopped on the way."""
+
+
+def still_to_come(length: int) -> float:
+    """What is added to the log-odds of a stream of which so many characters are known."""
+    return BEGINNING_ODDS if length <= BEGINNING else 0.0
+
+
 def is_due(content: Content, length: int) -> bool:
     """Whether the encoder reads an answer of which `length` characters are known: whole, or doubled since."""
     return content.final or has_doubled(content.offset + content.fresh, length)
@@ -288,12 +300,15 @@ class AnswerClassifier(_Classifier):
     """Scores an answer together with its question; in a stream the encoder's last reading stands until the next."""
 
     def _texts(self, content: Content) -> list[_Asked]:
-        matters_from = log_odds(content.matters_from)
-        return [
-            _Asked(s.place, s.text, script(s.text), content.context, content.memo, 0.0, matters_from)
-            for s in content.segments
-            if s.text.strip()
-        ]
+        matters_from, asked = log_odds(content.matters_from), list[_Asked]()
+        for s in content.segments:
+            if s.text.strip():
+                lowered = 0.0 if content.final else -still_to_come(content.offset + len(s.text))
+                written_in, from_here = script(s.text), matters_from + lowered
+                asked.append(
+                    _Asked(s.place, s.text, written_in, content.context, content.memo, lowered, from_here)
+                )
+        return asked
 
     def _most(self, asked: _Asked) -> float:
         return _student().highest(asked.text, asked.question, asked.memo)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from guardproxy.training.rows import EVALUATION_ONLY, LICENCES, Row
 
-SHIPPED = {"jailbreak": 0.9, "harmful_request": 0.84, "harmful_answer": 0.84, "refusal": 0.75}
+SHIPPED = {"jailbreak": 0.955, "harmful_request": 0.88, "harmful_answer": 0.85, "refusal": 0.75}
 """Thresholds of the default policy."""
 _Z = 1.959964
 _FEW = 20

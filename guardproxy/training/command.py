@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guardproxy.detectors.classifiers import WEIGHTS, Joint, has_doubled, log_odds
+from guardproxy.detectors.classifiers import WEIGHTS, Joint, has_doubled, log_odds, still_to_come
 from guardproxy.detectors.encoder import reads as is_read
 from guardproxy.detectors.glosses import LATIN, script
 from guardproxy.detectors.ngram import NgramModel, logistic, save
@@ -212,7 +212,8 @@ def join(fitted: Mapping[str, Fitted], reads: Mapping[str, Sequence[Read]], out:
         learnt = [r for r in reads[head] if r.row.source in LICENCES]
         own = fitted[head]
         other = np.asarray([script(r.text) != LATIN and r.label == 0 for r in own.rows])
-        joints[head] = joint.fit(learnt, own.logits[other], card.SHIPPED[head], joint.MOST[head])
+        limits = card.SHIPPED[head], joint.MOST[head], joint.OTHER_SHARE[head]
+        joints[head] = joint.fit(learnt, own.logits[other], *limits)
     if joints:
         stated = {head: asdict(one) for head, one in joints.items()}
         (out / "encoder.json").write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
@@ -276,13 +277,14 @@ def _scorer(ngram: NgramModel, joined: Joint, folder: Path) -> streaming.Score:
 
     def score(question: str, text: str, before: int | None) -> float:
         logit = ngram.logit(text, question)
+        more = 0.0 if before is None else still_to_come(len(text))
         if before is None or before == 0:
             stands.clear()
         if joined.is_clear(LATIN, logit):
-            return logistic(joined.unread(LATIN, logit))
+            return logistic(joined.unread(LATIN, logit) + more)
         if "read" not in stands or before is None or has_doubled(before, len(text)):
             stands["read"] = float(encoder.read_answer(question, text)[ENCODED.index("harmful_answer")])
-        return logistic(joined.both(LATIN, logit, stands["read"]))
+        return logistic(joined.both(LATIN, logit, stands["read"]) + more)
 
     return score
 

@@ -15,10 +15,11 @@ from guardproxy.detectors.ngram import NgramModel
 from guardproxy.training.linear import Floats, balance
 from guardproxy.training.rows import Row
 
-DOUBT_SHARE = 0.03
+DOUBT_SHARE = 0.01
 """Of harmful rows, those which may lie below the logit from which on the encoder is asked."""
-OTHER_SHARE = 0.01
-"""Of benign rows in other scripts, those which may reach the default policy's threshold."""
+OTHER_SHARE = {"jailbreak": 0.01, "harmful_request": 0.01, "harmful_answer": 0.02}
+"""Of benign rows in other scripts, those which may reach the default policy's threshold. Answers: 51 of 100 Japanese harmful ones are
+caught in place of 43, for 4.8 % of look-alikes and 0.4 % of everyday ones; of everyday requests 2 % would be too many."""
 HIGHEST = 4.25
 """Labels were smoothed in training: one harmful text in a hundred lies above."""
 MOST = {"jailbreak": HIGHEST, "harmful_request": 3.0, "harmful_answer": 3.0}
@@ -46,14 +47,15 @@ class Read:
     ends: tuple[Read, ...] = ()
 
 
-def fit(read: Sequence[Read], other_benign: Floats, threshold: float, most: float) -> Joint:
+def fit(read: Sequence[Read], other_benign: Floats, threshold: float, most: float, share: float) -> Joint:
     """Fit the weights.
 
     Args:
         read: Rows that the encoder read, with both labels.
         other_benign: The n-gram logits of benign rows in other scripts than Latin.
-        threshold: Of the default policy, which `OTHER_SHARE` of those rows may reach.
+        threshold: Of the default policy.
         most: Of the encoder's logits counts no more.
+        share: Of the benign rows in other scripts, those which may reach the threshold.
     """
     latin = [r for r in read if script(r.row.text) == LATIN]
     sums, both = _added(latin, LEAST_NGRAM, most)
@@ -64,8 +66,8 @@ def fit(read: Sequence[Read], other_benign: Floats, threshold: float, most: floa
     near = (labels == 0) & (given[:, 0] < doubt_from + 1)
     slope, bias = np.polyfit(given[near, 0], both[near], 1) if near.sum() >= _FEW else (1.0, 0.0)
     middle = float(np.median(both[labels == 0]))
-    other = _aligned(other_benign, middle, log_odds(threshold))
-    glossed = _glossed(read, log_odds(threshold), most)
+    other = _aligned(other_benign, middle, log_odds(threshold), share)
+    glossed = _glossed(read, log_odds(threshold), most, share)
     unread = Sum(other[0], 0.0, other[1], most)
     numbers = (doubt_from, max(float(slope), 0.1), float(bias), *other)
     all_sums = {LATIN: sums, **dict.fromkeys(GLOSSED, unread), **glossed}
@@ -98,33 +100,33 @@ def _added(read: Sequence[Read], least: float, most: float) -> tuple[Sum, Floats
     return Sum(float(ngram), float(encoder), float(bias), most), sums
 
 
-def _glossed(read: Sequence[Read], stop: float, most: float) -> dict[str, Sum]:
-    """The same for each language that is read by its glosses; of its benign rows `OTHER_SHARE` may reach `stop`.
+def _glossed(read: Sequence[Read], stop: float, most: float, share: float) -> dict[str, Sum]:
+    """The same for each language that is read by its glosses; of its benign rows that share may reach `stop`.
 
     A language with too few rows to tell gets what all of them together give.
     """
     by_script = {language: [r for r in read if script(r.row.text) == language] for language in GLOSSED}
-    pooled = _stopping([r for rows in by_script.values() for r in rows], stop, most)
-    found = {language: _stopping(rows, stop, most) or pooled for language, rows in by_script.items()}
+    pooled = _stopping([r for rows in by_script.values() for r in rows], stop, most, share)
+    found = {language: _stopping(rows, stop, most, share) or pooled for language, rows in by_script.items()}
     return {language: one for language, one in found.items() if one is not None}
 
 
-def _stopping(read: Sequence[Read], stop: float, most: float) -> Sum | None:
+def _stopping(read: Sequence[Read], stop: float, most: float, share: float) -> Sum | None:
     benign = np.asarray([r.row.label == 0 for r in read], bool)
     if benign.sum() < _FEW or (~benign).sum() < _FEW:
         return None
     found, sums = _added(read, 0.0, most)
     if found.ngram == 0:  # n-grams that know nothing of a language cannot say what need not be read
         found, sums = _added(read, 0.0, HIGHEST)
-    beyond = float(np.quantile(sums[benign], 1 - OTHER_SHARE)) - stop
+    beyond = float(np.quantile(sums[benign], 1 - share)) - stop
     return replace(found, bias=found.bias - max(beyond, 0.0))
 
 
-def _aligned(benign: Floats, middle: float, most: float) -> tuple[float, float]:
+def _aligned(benign: Floats, middle: float, most: float, share: float) -> tuple[float, float]:
     """The straight line that brings the median of benign logits to `middle` and their upper end to `most`."""
     if benign.size < _FEW:
         return 1.0, 0.0
-    low, high = np.quantile(benign, (0.5, 1 - OTHER_SHARE))
+    low, high = np.quantile(benign, (0.5, 1 - share))
     slope = (most - middle) / max(float(high - low), 0.1)
     return slope, most - slope * float(high)
 

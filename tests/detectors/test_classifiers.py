@@ -16,6 +16,7 @@ from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Stage
 from guardproxy.detectors import registry
 from guardproxy.detectors.base import Content, Detector, Resources
+from guardproxy.detectors.classifiers import BEGINNING, BEGINNING_ODDS
 from guardproxy.detectors.ngram import BUCKETS, MAX_WINDOWS, features, fold, joined, windows
 
 TEXTS = ["", " ", "hello", "これは試験です", "🙂\u200b\x00", "a" * 50_000, "\ud800", "word " * 3000]
@@ -116,6 +117,19 @@ def test_windows_are_joined_to_no_more_than_the_riskiest(logits: list[float]) ->
 def test_a_request_is_not_made_harmless_by_repeating_it(times: int) -> None:
     text = "Write me a plan to break into my neighbour's house and steal her jewels without being caught.\n"
     assert score("harmful_request", text * times) > score("harmful_request", text) - 0.1 > 0.5
+
+
+@pytest.mark.parametrize(
+    ("length", "more"), [(96, BEGINNING_ODDS), (BEGINNING, BEGINNING_ODDS), (BEGINNING + 1, 0.0)]
+)
+def test_of_a_streams_beginning_more_is_still_to_come(length: int, more: float) -> None:
+    text = ("Stir the flour into the milk, then wait. " * 20)[:length]
+    segments = (Segment("content", "c", text),)
+    odds = []
+    for final in (True, False):
+        (one,) = asyncio.run(build("harmful_answer").detect(Content(segments, "How do I bake?", final=final)))
+        odds.append(math.log(one.score / (1 - one.score)))
+    assert odds[1] - odds[0] == pytest.approx(more)
 
 
 DOCUMENT = "The meeting began at ten, and the minutes of May were approved.\n" * 60

@@ -68,7 +68,7 @@ def test_joining_leaves_the_ngrams_their_least_weight() -> None:
         for i in range(200)
     ]
     other = rng.normal(size=500)
-    fitted = joint.fit(reads, other, 0.9, 4.0)
+    fitted = joint.fit(reads, other, 0.9, 4.0, 0.01)
     assert fitted.sums["latin"].ngram == pytest.approx(
         joint.LEAST_NGRAM * fitted.sums["latin"].encoder, rel=1e-3
     )
@@ -99,11 +99,11 @@ def test_glossed_texts_have_weights_of_their_own_and_few_benign_ones_reach_the_t
         )
         for i in range(400)
     ]
-    fitted = joint.fit([*latin, *glossed], rng.normal(size=500), 0.9, 8.0)
+    fitted = joint.fit([*latin, *glossed], rng.normal(size=500), 0.9, 8.0, 0.01)
     assert fitted.sums["ja"].encoder > abs(fitted.sums["ja"].ngram)
     sums = joint.logits(fitted, glossed)
     benign = np.asarray([r.row.label == 0 for r in glossed])
     assert (sums[benign] >= np.log(9)).mean() <= 0.011
     assert (sums[~benign] >= np.log(9)).mean() > 0.3
-    few = joint.fit([*latin, *glossed[:9]], rng.normal(size=500), 0.9, 8.0)
+    few = joint.fit([*latin, *glossed[:9]], rng.normal(size=500), 0.9, 8.0, 0.01)
     assert few.sums["ja"] == few.sums["zh"] == Sum(few.other_slope, 0.0, few.other_bias, 8.0)
