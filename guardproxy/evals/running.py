@@ -88,6 +88,7 @@ class Run:
         self._drawn = lru_cache(PICTURES_KEPT)(lambda place: png_of(self._pictures[place]))
         self._concurrency = concurrency
         self._errors_in_a_row = 0
+        self._given_up: EvalError | None = None
 
     async def ask_missing(self, known: dict[Key, Answer]) -> int:
         """Ask what has no answer yet; how many were asked.
@@ -112,10 +113,14 @@ class Run:
                         group.create_task(self._work(waiting, bar.update))
             except* EvalError as errors:
                 raise errors.exceptions[0] from None
+        if self._given_up is not None:
+            raise self._given_up
         return len(todo)
 
     async def _work(self, waiting: Iterator[tuple[Case, Arm, int]], advance: Callable[[int], object]) -> None:
         for case, arm, repeat in waiting:
+            if self._given_up is not None:
+                return  # what is under way elsewhere is waited for: an answer that came is never asked for again
             build = partial(self._plan.body, case, arm, repeat, lambda picture: self._drawn(id(picture)))
             # Drawing takes a while, and other answers arrive meanwhile.
             body = await asyncio.to_thread(build) if pictures_of(case) else build()
@@ -124,12 +129,12 @@ class Run:
             _same_policy(arm, answer)
             self._journal.append([answer])
             advance(1)
-            self._stop_if_hopeless(answer)
+            self._give_up_if_hopeless(answer)
 
-    def _stop_if_hopeless(self, answer: Answer) -> None:
+    def _give_up_if_hopeless(self, answer: Answer) -> None:
         self._errors_in_a_row = self._errors_in_a_row + 1 if answer.is_error else 0
         if self._errors_in_a_row >= HOPELESS:
-            raise EvalError(
+            self._given_up = EvalError(
                 f"stopped after {HOPELESS} errors in a row, the last: {answer.status or 'no answer'} "
                 f"{answer.code}: {answer.error}; run the same command again to resume"
             )

@@ -173,6 +173,24 @@ def test_a_target_that_only_fails_ends_the_run() -> None:
     assert len(asker.bodies) == len(memory.answers) == HOPELESS
 
 
+def test_an_answer_under_way_when_a_run_gives_up_is_kept() -> None:
+    class Late(Counting):
+        async def ask(self, body: dict[str, Any], headers: dict[str, str]) -> Answer:
+            self.bodies.append(body)
+            if len(self.bodies) > 1:
+                return Answer("", "", 0, 0, 1.0, "transport", "ConnectError")
+            while len(self.bodies) <= HOPELESS:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.02)
+            return Answer("", "", 0, 200, 1.0, content="late")
+
+    asker, memory = Late(), Memory()
+    with pytest.raises(EvalError, match="errors in a row"):
+        asyncio.run(Run(plan(repeats=9), asker, memory, png_of, 2).ask_missing({}))
+    assert [a.content for a in memory.answers if not a.is_error] == ["late"]
+    assert len(asker.bodies) == HOPELESS + 1
+
+
 def test_repeats_are_asked_with_seeds_of_their_own() -> None:
     asker, memory = Counting(), Memory()
     asyncio.run(Run(plan(repeats=3, temperature=1.0), asker, memory, png_of).ask_missing({}))
