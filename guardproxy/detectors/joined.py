@@ -20,6 +20,8 @@ Placed = tuple[str, str]
 """Place and text."""
 LONG = 300
 """Characters from which on a text's ends are read by themselves."""
+LONG_LINE = 1000
+"""The same for a text of one line: a paragraph is mostly one thought, and reading its ends costs as much as reading it."""
 ENDS = 2
 """Lines at each end: with three, a harmless document in a hundred was stopped for one of them, in place of a thousand."""
 _LEAST, _MOST = 12, 400
@@ -93,6 +95,8 @@ def judged_texts(segments: Sequence[Segment], words: str) -> list[Placed]:
 def ends(text: str) -> list[str]:
     """The first and last lines of a long text, each by itself; nothing of a short one."""
     if len(text) <= LONG:
+        return []
+    if len(text) <= LONG_LINE and len(_lines(text)) == 1:
         return []
     first = [line[:_MOST] for line in _lines(text[:_LOOKED_AT])[:ENDS]]
     last = [line[-_MOST:] for line in _lines(text[-_LOOKED_AT:])[-ENDS:]]

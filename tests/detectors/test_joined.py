@@ -57,10 +57,7 @@ def test_the_ends_of_a_long_text_are_its_outer_lines() -> None:
         "The last line.",
     ]
     assert ends("x" * LONG) == []
-    assert ends("y" * 300 + "x" * 300) == ["y" * 300 + "x" * 100, "y" * 100 + "x" * 300]
-    assert ends("one line and no more " * 20) == [
-        ("one line and no more " * 20)[:400],
-        ("one line and no more " * 20).strip()[-400:],
-    ]
+    assert ends("one line and no more " * 40) == []
+    assert ends("y" * 600 + "x" * 600) == ["y" * 400, "x" * 400]
     assert ends("\n" * 5000) == []
     assert sum(map(len, ends(("word " * 100 + "\n") * 100_000))) <= 4 * 400
