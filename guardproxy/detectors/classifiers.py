@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from guardproxy.core.content import Segment
 from guardproxy.core.verdict import Finding
 from guardproxy.detectors import glosses
 from guardproxy.detectors.base import Content, Detector, Memo, Resources
@@ -154,7 +156,7 @@ class _Asked:
     Attributes:
         script: What it is written in.
         question: Beside which it is read, if it is an answer.
-        shared: What its log-odds are lowered by, for the texts beside it; negative: raised, for what is still to come.
+        lowered: What its log-odds are lowered by, for the texts beside it; negative: raised, for what is still to come.
         matters_from: Log-odds that decide something; how far below them a text lies need not be found out.
     """
 
@@ -163,11 +165,11 @@ class _Asked:
     script: str
     question: str | None
     memo: Memo
-    shared: float
+    lowered: float
     matters_from: float
 
 
-class _Classifier:
+class _Classifier(ABC):
     """An n-gram model, and the encoder behind it unless a guard says `encoder: false`."""
 
     def __init__(self, name: str, parameters: Mapping[str, object], resources: Resources) -> None:
@@ -229,14 +231,16 @@ class _Classifier:
         """Of the texts of one place, the riskiest counts."""
         highest: dict[str, float] = {}
         for asked, logit in zip(texts, logits, strict=True):
-            highest[asked.place] = max(logit - asked.shared, highest.get(asked.place, -math.inf))
+            highest[asked.place] = max(logit - asked.lowered, highest.get(asked.place, -math.inf))
         return tuple(Finding(self.name, self.name, logistic(one), place) for place, one in highest.items())
 
+    @abstractmethod
     def _texts(self, content: Content) -> list[_Asked]:
-        raise NotImplementedError
+        """What is scored of the content."""
 
+    @abstractmethod
     async def _read(self, asked: _Asked, content: Content) -> Logits:
-        raise NotImplementedError
+        """What the encoder says of a text."""
 
     def _most(self, _asked: _Asked) -> float:
         """The highest logit to expect of the encoder, for a text in Latin script."""
@@ -300,15 +304,12 @@ class AnswerClassifier(_Classifier):
     """Scores an answer together with its question; in a stream the encoder's last reading stands until the next."""
 
     def _texts(self, content: Content) -> list[_Asked]:
-        matters_from, asked = log_odds(content.matters_from), list[_Asked]()
-        for s in content.segments:
-            if s.text.strip():
-                lowered = 0.0 if content.final else -still_to_come(content.offset + len(s.text))
-                written_in, from_here = script(s.text), matters_from + lowered
-                asked.append(
-                    _Asked(s.place, s.text, written_in, content.context, content.memo, lowered, from_here)
-                )
-        return asked
+        return [self._asked(s, content) for s in content.segments if s.text.strip()]
+
+    def _asked(self, s: Segment, content: Content) -> _Asked:
+        lowered = 0.0 if content.final else -still_to_come(content.offset + len(s.text))
+        matters_from = log_odds(content.matters_from) + lowered
+        return _Asked(s.place, s.text, script(s.text), content.context, content.memo, lowered, matters_from)
 
     def _most(self, asked: _Asked) -> float:
         return _student().highest(asked.text, asked.question, asked.memo)

@@ -96,11 +96,12 @@ def ends(text: str) -> list[str]:
     """The first and last lines of a long text, each by itself; nothing of a short one."""
     if len(text) <= LONG:
         return []
-    if len(text) <= LONG_LINE and len(_lines(text)) == 1:
+    first, last = _lines(text[:_LOOKED_AT]), _lines(text[-_LOOKED_AT:])
+    if len(text) <= LONG_LINE and len(first) == 1:
         return []
-    first = [line[:_MOST] for line in _lines(text[:_LOOKED_AT])[:ENDS]]
-    last = [line[-_MOST:] for line in _lines(text[-_LOOKED_AT:])[-ENDS:]]
-    return list(dict.fromkeys([*first, *last]))
+    return list(
+        dict.fromkeys([line[:_MOST] for line in first[:ENDS]] + [line[-_MOST:] for line in last[-ENDS:]])
+    )
 
 
 def _lines(text: str) -> list[str]:

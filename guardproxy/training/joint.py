@@ -10,9 +10,8 @@ import numpy as np
 
 from guardproxy.detectors.classifiers import Joint, Sum, log_odds
 from guardproxy.detectors.glosses import GLOSSED, LATIN, script
-from guardproxy.detectors.joined import ends
 from guardproxy.detectors.ngram import NgramModel
-from guardproxy.training.linear import Floats, balance
+from guardproxy.training.linear import Floats, balance, with_ends
 from guardproxy.training.rows import Row
 
 DOUBT_SHARE = 0.01
@@ -140,10 +139,10 @@ def is_asked(joint: Joint, read: Read, threshold: float, student: NgramModel | N
         threshold: Log-odds from which on it is stopped.
         student: Foretells what the encoder will say of an answer in Latin script at most.
     """
-    row, written_in = read.row, script(read.row.text)
+    row, written_in, most = read.row, script(read.row.text), math.inf
     if not joint.is_clear(written_in, read.ngram):
-        foretold = student is not None and written_in == LATIN
-        most = student.highest(row.text, row.question) if student and foretold else math.inf
+        if student is not None and written_in == LATIN:
+            most = student.highest(row.text, row.question)
         if joint.both(written_in, read.ngram, most) >= threshold:
             return True
     return any(is_asked(joint, end, threshold, student) for end in read.ends)
@@ -165,5 +164,5 @@ def _logit(joint: Joint, read: Read) -> float:
 
 def unread(joint: Joint, row: Row, told: Sequence[float]) -> float:
     """The log-odds by n-grams alone, of a row and its ends."""
-    texts = [row.text, *ends(row.text)]
-    return max(joint.unread(script(text), one) for text, one in zip(texts, told, strict=False))
+    texts = zip(with_ends(row), told, strict=False)  # the ends may not be asked for
+    return max(joint.unread(script(part.text), one) for part, one in texts)

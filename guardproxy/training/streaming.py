@@ -11,8 +11,6 @@ from guardproxy.detectors.glosses import LATIN, script
 from guardproxy.training.card import wilson
 from guardproxy.training.rows import Row
 
-EARLY = 400
-"""Characters within which an answer should be stopped."""
 LOOKBACK = 2048
 _STEPS = (96, 192, 288, 400, 600, 1000)
 
